@@ -1,0 +1,171 @@
+"""What is decided about a closed bar, as data, and the few rules that decide it.
+
+A decision is a pure function of the last `history` closed bars, a model bundle and a policy. Its
+id is a digest of what it is about, so that deciding again after a crash gives the same id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candled.core.bar import Bar, Stream
+
+
+class Side(StrEnum):
+    """What a decision says."""
+
+    LONG = "long"
+    SHORT = "short"
+    FLAT = "flat"
+    """The model was asked and says no trade, or a gate suppressed its signal (see `reason`)."""
+    NO_DECISION = "no_decision"
+    """The model could not be asked (see `reason`)."""
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether this is published as a signal."""
+        return self in (Side.LONG, Side.SHORT)
+
+
+class Reason(StrEnum):
+    """Why a decision is not what the bare model and threshold would say."""
+
+    WARMUP = "warmup"
+    """Too few bars yet for a feature row that does not depend on where history starts."""
+    NOT_FINITE = "features_not_finite"
+    """A feature is NaN or infinite: the model must not be asked."""
+    REGIME = "regime_gate"
+    """A long outside Trending Up or a short outside Trending Down."""
+
+
+class Quality(StrEnum):
+    """What is unusual about the bars behind a decision; informs, does not suppress."""
+
+    GAP = "gap"
+    """A slot that the venue never filled lies within the kernel's window."""
+    ZERO_VOLUME = "zero_volume"
+    """Nobody traded in this bar."""
+
+
+class Source(StrEnum):
+    """How a closed bar came to us."""
+
+    WS = "ws"
+    REST = "rest"
+    BACKFILL = "backfill"
+
+
+@dataclass(frozen=True, slots=True)
+class BarClosed:
+    """A bar that the venue has closed, as a feed reports it."""
+
+    stream: Stream
+    bar: Bar
+    source: Source
+    received_ns: int
+    """Wall clock (`time.time_ns`) when its frame or answer was received."""
+    received_ms: int
+    """The same moment on the venue's clock (UTC ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilities:
+    """The model's answer; float32 values, widened exactly to Python floats."""
+
+    no_trade: float
+    long: float
+    short: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the model was trained to foresee: its label's parameters."""
+
+    lookahead_bars: int
+    profit_pct: float
+    stop_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How probabilities become signals. Part of every decision's id."""
+
+    threshold: float = 0.6
+    """A side is signalled when its probability is strictly above this, compared in float32."""
+    regime: str = "notebook"
+    """Preset of the regime machine."""
+    regime_gate: bool = False
+    """Allow long only in regime 1 and short only in regime 2."""
+    valid_bars: int = 1
+    """A signal may be acted on until this many bars after its own have closed."""
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the settings (16 bytes)."""
+        return _digest(json.dumps(asdict(self), sort_keys=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one closed slot. Exactly one for each."""
+
+    id: str
+    """Hex digest of stream, model, policy, bar open and revision (16 bytes)."""
+    stream: Stream
+    bar_open: int
+    """UTC ms."""
+    bar_close: int
+    """Exclusive end of the slot (UTC ms)."""
+    revision: int
+    """0, and one more for each time the venue revised the bar."""
+    side: Side
+    reason: Reason | None
+    probabilities: Probabilities | None
+    """None when the model was not asked."""
+    threshold: float
+    target: Target | None
+    price: float
+    """Close of the bar."""
+    regime: int
+    """0 ranging, 1 trending up, 2 trending down; confirmed."""
+    raw_regime: int
+    quality: tuple[Quality, ...]
+    model: str
+    """Name of the bundle."""
+    model_digest: str
+    policy_digest: str
+    valid_until: int
+    """Not to be acted on after this (UTC ms, venue's clock)."""
+
+
+SIDES: Final = (Side.FLAT, Side.LONG, Side.SHORT)
+
+
+def signals(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.int8]:
+    """Turn probabilities [n, 3] (no trade, long, short) into signals [n]: 0, 1 long, 2 short.
+
+    The notebook's rule: long if its probability is strictly above the threshold, then short if its
+    own is, so short wins where both are. The comparison is made in float32, so that a probability
+    of float32(0.6) is not above 0.6.
+    """
+    limit = np.float32(threshold)
+    result = np.zeros(len(probabilities), dtype=np.int8)
+    result[probabilities[:, 1] > limit] = 1
+    result[probabilities[:, 2] > limit] = 2
+    return result
+
+
+def decision_id(stream: Stream, model: str, policy: str, bar_open: int, revision: int) -> str:
+    """Return the deterministic id of a decision; `model` and `policy` are digests."""
+    return _digest(f"{stream.path}\n{model}\n{policy}\n{bar_open}\n{revision}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
