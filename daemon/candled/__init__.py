@@ -1,0 +1,1 @@
+"""candled: the candle daemon. Live closed bars in, the trained model's signals out."""
