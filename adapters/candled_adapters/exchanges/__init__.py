@@ -1,0 +1,1 @@
+"""Exchange dialects: one file of pure functions for each venue."""

@@ -1,0 +1,1 @@
+"""Where decisions go: MQTT and the log. Sinks render; they decide nothing."""

@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,6 +94,31 @@ class Booster:
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.XGBoosterFree(self._handle)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What training (or an import) yields, and what a bundle on disk holds."""
+
+    symbol: str
+    interval: str
+    feature_set: str
+    """Name of the feature set; see `candled.core.features.feature_set`."""
+    feature_names: tuple[str, ...]
+    """[k] in the order of the model's columns."""
+    mean: NDArray[np.float64]
+    """[k] of the scaler."""
+    scale: NDArray[np.float64]
+    """[k] of the scaler; finite and above zero."""
+    booster: bytes
+    """XGBoost's own serialised form (UBJSON)."""
+    threshold: float
+    target: Target | None
+    """The label's parameters, where known."""
+    regime: str
+    """Preset of the regime machine that the labels were made with."""
+    provenance: Mapping[str, object]
+    """Plain JSON values: training range, data hash, samples, library versions, evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
