@@ -170,7 +170,7 @@ class HealthBoard(Protocol):
         ...
 
     def report(self, part: str, problem: str | None) -> None:
-        """Say what is wrong with `part` (a sink's name, a stream's path), or None when it is well."""
+        """Say what is wrong with `part` (a sink, a stream's path), or None when it is well."""
         ...
 
     async def changed(self, seen: Health) -> Health:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -41,7 +42,7 @@ _FIXED: Final[dict[str, int]] = {
 _MONTH: Final = "1M"
 _FIRST_MONDAY: Final = 4 * DAY  # 1970-01-05; the epoch itself was a Thursday
 
-#: Plausible millisecond timestamps: 2001-09-09 to 2286-11-20. Seconds and microseconds fall outside.
+#: Plausible milliseconds, 2001-09-09 to 2286-11-20; seconds and microseconds fall outside.
 TIME_RANGE_MS: Final = (10**12, 10**13)
 
 
@@ -177,15 +178,14 @@ class Bars:
     @classmethod
     def of(cls, rows: Sequence[Bar]) -> Bars:
         """Build the table from single bars."""
-        return cls(
-            **{
-                name: np.array(
-                    [getattr(row, name) for row in rows],
-                    dtype=np.int64 if name in _TIMES else np.float64,
-                )
-                for name in COLUMNS
-            }
-        )
+        columns: dict[str, Any] = {
+            name: np.array(
+                [getattr(row, name) for row in rows],
+                dtype=np.int64 if name in _TIMES else np.float64,
+            )
+            for name in COLUMNS
+        }
+        return cls(**columns)
 
     def __len__(self) -> int:
         """Return n."""
@@ -214,12 +214,14 @@ class Rule:
     holds: Callable[[Any], Any]
 
 
-def _finite(x: Any) -> Any:  # noqa: ANN401 - a float or an array of floats
-    return x - x == 0
+def _positive(name: str, bars: Any) -> Any:  # noqa: ANN401 - a Bar or Bars
+    x = getattr(bars, name)
+    return (x > 0) & (x - x == 0)
 
 
-def _absent_or_not_negative(x: Any) -> Any:  # noqa: ANN401 - a float or an array of floats
-    return (x != x) | ((x >= 0) & _finite(x))  # noqa: PLR0124 - NaN means "this venue has none"
+def _absent_or_not_negative(name: str, bars: Any) -> Any:  # noqa: ANN401 - a Bar or Bars
+    x = getattr(bars, name)
+    return (x != x) | ((x >= 0) & (x - x == 0))  # noqa: PLR0124 - NaN: the venue has none
 
 
 RULES: Final = (
@@ -233,7 +235,7 @@ RULES: Final = (
         Rule(
             name,
             "must be a finite number above zero",
-            lambda b, name=name: (getattr(b, name) > 0) & _finite(getattr(b, name)),
+            partial(_positive, name),
         )
         for name in ("open", "high", "low", "close")
     ),
@@ -251,7 +253,7 @@ RULES: Final = (
         Rule(
             name,
             "must be zero or more, or absent",
-            lambda b, name=name: _absent_or_not_negative(getattr(b, name)),
+            partial(_absent_or_not_negative, name),
         )
         for name in ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
@@ -148,14 +149,18 @@ class Decision:
 SIDES: Final = (Side.FLAT, Side.LONG, Side.SHORT)
 
 
-def signals(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.int8]:
+def signals(
+    probabilities: NDArray[np.float32], threshold: float | Sequence[float]
+) -> NDArray[np.int8]:
     """Turn probabilities [n, 3] (no trade, long, short) into signals [n]: 0, 1 long, 2 short.
+
+    `threshold` is one for all rows or one for each.
 
     The notebook's rule: long if its probability is strictly above the threshold, then short if its
     own is, so short wins where both are. The comparison is made in float32, so that a probability
     of float32(0.6) is not above 0.6.
     """
-    limit = np.float32(threshold)
+    limit = np.asarray(threshold, dtype=np.float32)
     result = np.zeros(len(probabilities), dtype=np.int8)
     result[probabilities[:, 1] > limit] = 1
     result[probabilities[:, 2] > limit] = 2

@@ -1,4 +1,4 @@
-"""The regime machine: is the market ranging, trending up or trending down?
+"""The regime machine: ranging, trending up or trending down.
 
 A regime is a gate and a label, never a feature. The machine is causal: it sees one row of three
 numbers at a time and never goes back.

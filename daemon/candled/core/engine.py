@@ -1,0 +1,292 @@
+"""The engine: a batch of closed bars of any streams in, one decision for each out.
+
+Thousands of streams close in the same second, so everything that costs is done once for a batch:
+one pass of the kernel and one call of the model for all streams that share a model. A single bar is
+a batch of one. The engine keeps the rolling windows and nothing else; it knows no clock.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candled.core.bar import Bar, Bars, Interval, Stream
+from candled.core.decision import (
+    SIDES,
+    BarClosed,
+    Decision,
+    Policy,
+    Probabilities,
+    Quality,
+    Reason,
+    Side,
+    decision_id,
+    signals,
+)
+from candled.core.features import FeatureState
+from candled.core.model import Model
+from candled.core.regime import (
+    INPUTS,
+    RANGING,
+    TRENDING_DOWN,
+    TRENDING_UP,
+    RegimeMachine,
+    regime_rule,
+)
+
+_ALLOWED_IN = {Side.LONG: TRENDING_UP, Side.SHORT: TRENDING_DOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One stream, the model that decides it, and how."""
+
+    stream: Stream
+    model: Model
+    policy: Policy
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the engine remembers of one lane besides the feature windows."""
+
+    lane: Lane
+    interval: Interval
+    regime: RegimeMachine
+    policy_digest: str
+    bars: int = 0
+    from_listing: bool = False
+    last_open: int | None = None
+    since_gap: int | None = None
+    """Bars pushed since the one that followed a gap; None when no gap is known."""
+
+    def advance(self, bar: Bar) -> None:
+        if self.last_open is not None:
+            if bar.open_time <= self.last_open:
+                raise ValueError(
+                    f"{self.lane.stream.path}: bar {bar.open_time} after {self.last_open}; "
+                    "bars must come once each, in time order"
+                )
+            if self.interval.end(self.last_open) != bar.open_time:
+                self.since_gap = 0
+            elif self.since_gap is not None:
+                self.since_gap += 1
+        self.last_open = bar.open_time
+        self.bars += 1
+
+    def quality(self, bar: Bar) -> tuple[Quality, ...]:
+        flags = []
+        if self.since_gap is not None and self.since_gap < self.lane.model.features.window - 1:
+            flags.append(Quality.GAP)
+        if bar.volume == 0:
+            flags.append(Quality.ZERO_VOLUME)
+        return tuple(flags)
+
+    def warming(self) -> bool:
+        """Whether a row could still depend on where the history starts."""
+        features = self.lane.model.features
+        return self.bars < (features.window if self.from_listing else features.history)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The lanes that share a model, and their windows: lane i is row i."""
+
+    model: Model
+    lanes: list[_Progress]
+    windows: FeatureState
+    regime_columns: list[int] = field(default_factory=list)
+
+    def features(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
+        return self.windows.push(np.array(rows, dtype=np.intp), Bars.of(bars))
+
+    def step_regimes(
+        self, rows: Sequence[int], features: NDArray[np.float64]
+    ) -> list[tuple[int, int]]:
+        if not self.regime_columns:
+            return [(RANGING, RANGING)] * len(rows)
+        inputs = features[:, self.regime_columns].tolist()
+        return [self.lanes[row].regime.step(*x) for row, x in zip(rows, inputs, strict=True)]
+
+
+class Engine:
+    """Decides closed bars. Not thread-safe; deciding advances the windows."""
+
+    def __init__(self, lanes: Iterable[Lane]) -> None:
+        by_model: dict[str, list[Lane]] = defaultdict(list)
+        for lane in lanes:
+            by_model[lane.model.digest].append(lane)
+        self._places: dict[Stream, tuple[_Group, int]] = {}
+        for members in by_model.values():
+            self._add_group(members)
+
+    def _add_group(self, members: list[Lane]) -> None:
+        model = members[0].model
+        columns = model.features.columns
+        group = _Group(
+            model=model,
+            lanes=[_progress(lane) for lane in members],
+            windows=model.features.state(len(members)),
+            regime_columns=[columns.index(name) for name in INPUTS if name in columns],
+        )
+        for row, lane in enumerate(members):
+            if lane.stream in self._places:
+                raise ValueError(f"{lane.stream.path} is given to two models")
+            self._places[lane.stream] = (group, row)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """All streams that this engine decides."""
+        return tuple(self._places)
+
+    def history(self, stream: Stream) -> int:
+        """How many bars `warm` wants for this stream."""
+        return self._places[stream][0].model.features.history
+
+    def warm(self, stream: Stream, bars: Bars, *, from_listing: bool) -> None:
+        """Begin a stream anew with its history, oldest first; nothing is decided.
+
+        `from_listing` says that the venue has no earlier bar: then even a short history is whole.
+        """
+        group, row = self._places[stream]
+        progress = _progress(group.lanes[row].lane)
+        progress.from_listing = from_listing
+        for bar in bars:
+            progress.advance(bar)
+        group.lanes[row] = progress
+        group.windows.warm(row, bars)
+        for block in group.model.features.blocks(bars):
+            for features in block:
+                group.step_regimes([row], features[None, :])
+
+    def decide(self, batch: Sequence[BarClosed]) -> list[Decision]:
+        """Decide each bar of a batch; the result is in the batch's order.
+
+        A stream may occur more than once, its bars in time order. Raises ValueError for a bar that
+        is not newer than the stream's last one, KeyError for an unknown stream.
+        """
+        decisions: dict[int, Decision] = {}
+        for members in _rounds(batch):
+            by_group: dict[int, tuple[_Group, list[int], list[int]]] = {}
+            for index in members:
+                group, row = self._places[batch[index].stream]
+                _, rows, indices = by_group.setdefault(id(group), (group, [], []))
+                rows.append(row)
+                indices.append(index)
+            for group, rows, indices in by_group.values():
+                made = _decide_group(group, rows, [batch[i].bar for i in indices])
+                decisions.update(zip(indices, made, strict=True))
+        return [decisions[index] for index in range(len(batch))]
+
+
+def _progress(lane: Lane) -> _Progress:
+    return _Progress(
+        lane=lane,
+        interval=Interval(lane.stream.interval),
+        regime=RegimeMachine(regime_rule(lane.policy.regime)),
+        policy_digest=lane.policy.digest,
+    )
+
+
+def _rounds(batch: Sequence[BarClosed]) -> list[list[int]]:
+    """Split a batch so that no stream occurs twice in a round; rounds keep each stream's order."""
+    rounds: list[list[int]] = []
+    seen: dict[Stream, int] = defaultdict(int)
+    for index, event in enumerate(batch):
+        turn = seen[event.stream]
+        seen[event.stream] += 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(index)
+    return rounds
+
+
+def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> list[Decision]:
+    """Decide one bar for each of some lanes that share a model."""
+    lanes = [group.lanes[row] for row in rows]
+    for lane, bar in zip(lanes, bars, strict=True):
+        lane.advance(bar)
+    features = group.features(rows, bars)
+    regimes = group.step_regimes(rows, features)
+    finite = np.isfinite(features).all(axis=1)
+    reasons = [_unfit(lane, ok) for lane, ok in zip(lanes, finite.tolist(), strict=True)]
+    answers = _ask(group.model, lanes, features, reasons)
+    return [
+        _decision(lane, bar, regime, reason, answer)
+        for lane, bar, regime, reason, answer in zip(
+            lanes, bars, regimes, reasons, answers, strict=True
+        )
+    ]
+
+
+def _unfit(lane: _Progress, finite: bool) -> Reason | None:  # noqa: FBT001
+    """Why the model must not be asked about this lane's newest row, if so."""
+    if lane.warming():
+        return Reason.WARMUP
+    return None if finite else Reason.NOT_FINITE
+
+
+_Answer = tuple[Probabilities, Side]
+
+
+def _ask(
+    model: Model,
+    lanes: Sequence[_Progress],
+    features: NDArray[np.float64],
+    reasons: Sequence[Reason | None],
+) -> list[_Answer | None]:
+    """Ask the model once about all fit rows; None for the others."""
+    fit = [index for index, reason in enumerate(reasons) if reason is None]
+    answers: list[_Answer | None] = [None] * len(lanes)
+    if not fit:
+        return answers
+    probabilities = model.probabilities(features[fit])
+    sides = signals(probabilities, [lanes[index].lane.policy.threshold for index in fit])
+    for index, values, side in zip(fit, probabilities.tolist(), sides.tolist(), strict=True):
+        answers[index] = (Probabilities(*values), SIDES[side])
+    return answers
+
+
+def _decision(
+    progress: _Progress,
+    bar: Bar,
+    regimes: tuple[int, int],
+    reason: Reason | None,
+    answer: _Answer | None,
+) -> Decision:
+    lane, policy, model = progress.lane, progress.lane.policy, progress.lane.model
+    raw_regime, regime = regimes
+    probabilities, side = answer or (None, Side.NO_DECISION)
+    if policy.regime_gate and _ALLOWED_IN.get(side, regime) != regime:
+        side, reason = Side.FLAT, Reason.REGIME
+    end = progress.interval.end(bar.open_time)
+    return Decision(
+        id=decision_id(lane.stream, model.digest, progress.policy_digest, bar.open_time, 0),
+        stream=lane.stream,
+        bar_open=bar.open_time,
+        bar_close=end,
+        revision=0,
+        side=side,
+        reason=reason,
+        probabilities=probabilities,
+        threshold=policy.threshold,
+        target=model.target,
+        price=bar.close,
+        regime=regime,
+        raw_regime=raw_regime,
+        quality=progress.quality(bar),
+        model=model.name,
+        model_digest=model.digest,
+        policy_digest=progress.policy_digest,
+        valid_until=_valid_until(progress.interval, end, policy.valid_bars),
+    )
+
+
+def _valid_until(interval: Interval, end: int, bars: int) -> int:
+    for _ in range(bars):
+        end = interval.end(end)
+    return end
