@@ -156,7 +156,7 @@ class Bar:
 
 
 COLUMNS: Final = tuple(f.name for f in fields(Bar))
-_TIMES: Final = ("open_time", "close_time")
+TIME_COLUMNS: Final = ("open_time", "close_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Bars:
         columns: dict[str, Any] = {
             name: np.array(
                 [getattr(row, name) for row in rows],
-                dtype=np.int64 if name in _TIMES else np.float64,
+                dtype=np.int64 if name in TIME_COLUMNS else np.float64,
             )
             for name in COLUMNS
         }

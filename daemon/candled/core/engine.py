@@ -159,9 +159,10 @@ class Engine:
             progress.advance(bar)
         group.lanes[row] = progress
         group.windows.warm(row, bars)
-        for block in group.model.features.blocks(bars):
-            for features in block:
-                group.step_regimes([row], features[None, :])
+        if group.regime_columns:
+            for block in group.model.features.blocks(bars):
+                for inputs in block[:, group.regime_columns].tolist():
+                    progress.regime.step(*inputs)
 
     def decide(self, batch: Sequence[BarClosed]) -> list[Decision]:
         """Decide each bar of a batch; the result is in the batch's order.
@@ -212,8 +213,7 @@ def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> li
         lane.advance(bar)
     features = group.features(rows, bars)
     regimes = group.step_regimes(rows, features)
-    finite = np.isfinite(features).all(axis=1)
-    reasons = [_unfit(lane, ok) for lane, ok in zip(lanes, finite.tolist(), strict=True)]
+    reasons = [_unfit(lane, row) for lane, row in zip(lanes, features, strict=True)]
     answers = _ask(group.model, lanes, features, reasons)
     return [
         _decision(lane, bar, regime, reason, answer)
@@ -223,11 +223,11 @@ def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> li
     ]
 
 
-def _unfit(lane: _Progress, finite: bool) -> Reason | None:  # noqa: FBT001
+def _unfit(lane: _Progress, row: NDArray[np.float64]) -> Reason | None:
     """Why the model must not be asked about this lane's newest row, if so."""
     if lane.warming():
         return Reason.WARMUP
-    return None if finite else Reason.NOT_FINITE
+    return None if np.isfinite(row).all() else Reason.NOT_FINITE
 
 
 _Answer = tuple[Probabilities, Side]
