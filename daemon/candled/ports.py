@@ -107,6 +107,8 @@ class Entry:
     decision: Decision
     seq: int | None
     """Contiguous number of a signal within its stream, from 1; None for anything else."""
+    last_seq: int
+    """Number of the stream's newest signal up to and including this entry; 0 before the first."""
     source: Source
     received_ns: int
     """Wall clock when the bar's frame was received (ns)."""

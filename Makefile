@@ -1,0 +1,77 @@
+# Everything here works on a machine with Python 3.11+ and make: uv is used when present, else pip.
+# What is installed is what the hashed locks say, into .venv.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+
+.PHONY: demo test lint chaos bench wheel-test lock clean
+
+demo: $(VENV)/.run ## the whole main job, on this machine alone
+	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
+
+test: $(VENV)/.dev mosquitto ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
+	$(BIN)/python -m pytest tests/chaos --chaos-bars $(or $(BARS),5000) -s $(ARGS)
+
+bench: $(VENV)/.run mosquitto ## against the notebook's way
+	$(BIN)/candled bench $(ARGS)
+
+lint: $(VENV)/.dev ## formatter, linter, types, walls
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel-test: $(VENV)/.dev mosquitto ## the tests once more, against the built wheel in an empty environment
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(MAKE) --no-print-directory VENV=build/wheel/venv build/wheel/venv/.locked-dev
+	build/wheel/venv/bin/python -m pip install --quiet --no-deps build/wheel/*.whl
+	build/wheel/venv/bin/python -m pytest $(ARGS)
+
+# Environments. A stamp file says what a virtual environment holds.
+$(VENV)/.run: $(VENV)/.locked-run pyproject.toml
+	$(call install-project)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.locked-dev pyproject.toml
+	$(call install-project)
+	touch $@ $(VENV)/.run
+
+$(VENV)/.locked-run: requirements.lock
+	$(call install-lock,requirements.lock)
+	touch $@
+
+$(VENV)/.locked-dev: requirements-dev.lock
+	$(call install-lock,requirements-dev.lock)
+	touch $@ $(VENV)/.locked-run
+
+define install-lock
+	test -x $(BIN)/python || $(if $(UV),uv venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	$(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) --require-hashes -r $(1)
+endef
+
+define install-project
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endef
+
+# The tests use a real broker and skip those parts without one.
+.PHONY: mosquitto
+mosquitto:
+	@if ! PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto; \
+	  else echo "no mosquitto here: tests that need a real broker will be skipped"; fi; fi
+
+lock: ## resolve the locks anew
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	  --custom-compile-command "make lock" --extra broker --group build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	  --custom-compile-command "make lock" --extra broker --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

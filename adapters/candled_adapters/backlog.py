@@ -1,0 +1,172 @@
+"""The bars before a stream's first decision, gathered going back; and what REST proves.
+
+Pure: no network, no clock; times are arguments. `Sightings` is the one place that decides when a
+slot that the venue's history lacks is believed to be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from candled.core.bar import COLUMNS, RULES, Bar, Bars, Interval, Rule, broken_rule, iso
+
+#: What a reader of history may find missing: the slot expected and the open time found instead.
+Hole = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long is waited for what. Network matters in our seconds, bars in venue milliseconds."""
+
+    grace_ms: int = 3_000
+    """Venue time after a bar's end in which its push may still be under way."""
+    grace_s: float = 2.0
+    """The least that this is in our own time."""
+    confirm_reads: int = 3
+    """Consecutive answers without a slot, before it is believed absent ..."""
+    confirm_s: float = 1.0
+    """... and the least time of ours that they span."""
+    first_retry_s: float = 0.25
+    last_retry_s: float = 30.0
+    """Retries grow from the first to this."""
+    buffer: int = 2_000
+    """Pushed bars kept for each stream while history is read."""
+
+    @property
+    def confirm_gap_s(self) -> float:
+        """Pause between the answers that confirm an absence."""
+        return self.confirm_s / (self.confirm_reads - 1)
+
+
+class Sightings:
+    """Counts consecutive answers that show the same hole with rows on both sides."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._seen: dict[Hole, tuple[int, float]] = {}
+
+    def see(self, holes: Iterable[Hole], now_s: float) -> None:
+        """Record the holes of one answer; a hole that it no longer shows starts again."""
+        fresh = (0, now_s)
+        counted = {hole: self._seen.get(hole, fresh) for hole in holes}
+        self._seen = {hole: (count + 1, since) for hole, (count, since) in counted.items()}
+
+    def confirmed(self, hole: Hole, now_s: float) -> bool:
+        """Whether `hole` was seen often enough, for long enough."""
+        count, since = self._seen.get(hole, (0, now_s))
+        enough = count >= self._patience.confirm_reads
+        return enough and now_s - since >= self._patience.confirm_s
+
+    def __bool__(self) -> bool:
+        """Whether the last answer showed any hole."""
+        return bool(self._seen)
+
+
+def holes_in(opens: Sequence[int], interval: Interval) -> list[Hole]:
+    """Return the holes between ascending open times."""
+    expected = opens[0] if opens else 0
+    holes = []
+    for found in opens:
+        if found != expected:
+            holes.append((expected, found))
+        expected = interval.end(found)
+    return holes
+
+
+def first_broken(bars: Bars, interval: Interval) -> tuple[int, Rule] | None:
+    """Return the index of the first row that breaks a rule, and the rule."""
+    fine = np.ones(len(bars), dtype=np.bool_)
+    with np.errstate(invalid="ignore"):  # the rules test for infinity by inf - inf
+        for rule in RULES:
+            fine &= rule.holds(bars)
+    fine &= np.fromiter(map(interval.on_grid, bars.open_time.tolist()), np.bool_, len(bars))
+    if fine.all():
+        return None
+    index = int(np.argmin(fine))
+    broken = broken_rule(bars.row(index), interval)
+    return (index, broken) if broken else None
+
+
+def closed_rows(bars: Bars, server_ms: int) -> Bars:
+    """Return the rows that had closed when the server's clock read `server_ms`."""
+    return bars[: int(np.searchsorted(bars.close_time, server_ms))]
+
+
+def complaint(open_time: int, rule: Rule) -> str:
+    """Say what is wrong with a bar."""
+    return f"the bar of {iso(open_time)} breaks a rule: {rule.field} {rule.demand}"
+
+
+class Backlog:
+    """Closed bars of one stream, gathered from `boundary` back until there are `wanted`."""
+
+    def __init__(self, wanted: int, interval: Interval, page: int, patience: Patience) -> None:
+        self._wanted = wanted
+        self._interval = interval
+        self._page = page
+        self._sightings = Sightings(patience)
+        self._pages: list[Bars] = []
+        self._later: list[Bar] = []
+        self.done = False
+        """Whether nothing older is wanted or to be had."""
+        self.from_listing = False
+        self.gaps = 0
+
+    @property
+    def confirming(self) -> bool:
+        """Whether the last answer showed something missing that is yet to be believed."""
+        return bool(self._sightings)
+
+    @property
+    def last_open(self) -> int | None:
+        """Open time of the newest bar, None when there is none."""
+        return int(self._pages[-1].open_time[-1]) if self._pages else None
+
+    def question(self, newest_ms: int) -> tuple[int, int]:
+        """Return the latest open time to ask for, and how many rows."""
+        end = int(self._pages[0].open_time[0]) - 1 if self._pages else newest_ms
+        missing = self._wanted - sum(map(len, self._pages))
+        return end, min(self._page, max(missing, 1) + 1)  # one more: the last may be open
+
+    def take(self, bars: Bars, asked: int, server_ms: int, now_s: float) -> str:
+        """Take an answer of at most `asked` rows; return why it cannot be had yet, or ''."""
+        rows = closed_rows(bars, server_ms)
+        broken = first_broken(rows, self._interval)
+        if broken:
+            self._sightings.see((), now_s)
+            return complaint(int(rows.open_time[broken[0]]), broken[1])
+        if not len(rows) and len(bars) >= asked:
+            return "the venue answers with bars that are not asked for"
+        opens = rows.open_time.tolist()
+        holes = holes_in(
+            opens + [int(page.open_time[0]) for page in self._pages[:1]], self._interval
+        )
+        listing = [(0, opens[0] if opens else 0)] if len(bars) < asked else []
+        self._sightings.see([*holes, *listing], now_s)
+        for hole in (*holes, *listing):
+            if not self._sightings.confirmed(hole, now_s):
+                return "history has holes or is short; asking again to be sure"
+        self._accept(rows, len(holes), ended=bool(listing))
+        return ""
+
+    def _accept(self, rows: Bars, holes: int, *, ended: bool) -> None:
+        self.gaps += holes
+        if len(rows):
+            self._pages.insert(0, rows)
+        enough = sum(map(len, self._pages)) >= max(self._wanted, 1)
+        self.from_listing = ended and not enough
+        self.done = ended or enough
+
+    def add(self, bar: Bar) -> None:
+        """Add a later bar, which still belongs to the history."""
+        self._later.append(bar)
+
+    def bars(self) -> Bars:
+        """Return the newest bars, at most as many as wanted."""
+        parts = [*self._pages, Bars.of(self._later)]
+        columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in COLUMNS}
+        table = Bars(**columns)
+        return table[max(0, len(table) - self._wanted) :]

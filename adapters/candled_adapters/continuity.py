@@ -1,0 +1,384 @@
+"""One stream's continuity: which bar is next, whether it may go out, and what REST must be asked.
+
+Pure: no asyncio, no network, no clock; time is an argument. Rules: each bar once, strictly
+increasing in open time, no slot left out unless the venue's own history proves that it never was.
+
+A push proves a bar closed. A REST row does when its close time lies before a server time that was
+taken before the rows were asked for. The bar that is next goes out at once; any other waits in a
+bounded buffer while REST is asked for what lies before it. After each (re)connection REST is asked
+for everything since the last bar, until an answer reaches past the server time: what closes later
+is pushed on the subscription that was there before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from candled.core.bar import Bar, Bars, Interval, Rule, broken_rule, iso
+from candled.core.decision import BarClosed, Source
+from candled.ports import Clock, FeedEvent, History, Resume, StreamHealth, StreamState
+from candled_adapters.backlog import (
+    Backlog,
+    Patience,
+    Sightings,
+    closed_rows,
+    complaint,
+    first_broken,
+    holes_in,
+)
+from candled_adapters.stats import SourceStats
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now, on the three clocks that matter."""
+
+    local_s: float
+    """Monotonic, for delays."""
+    venue_ms: int
+    """The venue's clock (UTC ms)."""
+    wall_ns: int
+    """Wall clock, for records only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What REST is to be asked: bars with open times in [start_ms, end_ms], at most `limit`."""
+
+    start_ms: int | None
+    """None asks for the last ones."""
+    end_ms: int | None
+    limit: int
+    server_ms: int
+    """Server time, taken before; rows that close later do not count."""
+    epoch: int
+    """The connection that it was asked under."""
+
+
+class Continuity:
+    """The machine of one stream. The shell asks `begin`, then brings an `answer` or `failed`."""
+
+    def __init__(
+        self, resume: Resume, page: int, stats: SourceStats, patience: Patience | None = None
+    ) -> None:
+        self.stream = resume.stream
+        self.state: StreamState | None = None
+        self.fresh_after = 0.0
+        """The server time must have been asked for after this (local s)."""
+        self._interval = Interval(resume.stream.interval)
+        self._after = resume.after
+        self._page = page
+        self._stats = stats
+        self._patience = patience or Patience()
+        self._next = None if resume.after is None else self._interval.end(resume.after)
+        self._boundary = self._next  # bars that close before it are history
+        self._backlog: Backlog | None = None
+        if resume.after is None or resume.history > 0:
+            self._backlog = Backlog(resume.history, self._interval, page, self._patience)
+        self._buffer: dict[int, tuple[Bar, Moment]] = {}
+        self._sightings = Sightings(self._patience)
+        self._last: Bar | None = None
+        self._reason = ""
+        self._epoch = 0
+        self._up = self._caught_up = self._asking = False
+        self._ask_at: float | None = None
+        self._not_before = 0.0
+        self._attempts = 0
+
+    # --- what happens to it -----------------------------------------------------------------
+
+    def connected(self, moment: Moment) -> list[FeedEvent]:
+        """Take note that its subscription is in place; it will want to ask REST now."""
+        self._epoch += 1
+        self._up, self._caught_up = True, False
+        self._attempts = 0
+        self._ask(moment.local_s)
+        return self._health(StreamState.WARMING, "catching up") if self.state is None else []
+
+    def disconnected(self, reason: str) -> list[FeedEvent]:
+        """Take note that nothing is pushed any more."""
+        self._up = self._caught_up = False
+        self._ask_at = None
+        return self._health(StreamState.DOWN, reason)
+
+    def push(self, bar: Bar, moment: Moment) -> list[FeedEvent]:
+        """Take a bar that the venue pushed as closed; return what may go out."""
+        rule = broken_rule(bar, self._interval)
+        if rule:
+            self._quarantine(bar, rule)
+            self._suspect(moment)
+            return []
+        if self._is_known(bar):
+            return []
+        self._buffer[bar.open_time] = (bar, moment)
+        events: list[FeedEvent] = []
+        self._drain(events)
+        if self._buffer:
+            self._trim()
+        if self._buffer and self._caught_up:
+            self._suspect(moment)
+            events += self._health(StreamState.HOLDING, self._waiting())
+        elif self._caught_up and not self._asking:
+            events += self._live()
+        return events
+
+    def answer(self, read: Read, bars: Bars, moment: Moment) -> list[FeedEvent]:
+        """Take REST's answer to `read` (ascending); return what may go out."""
+        self._asking = False
+        if self._after is not None and self._after >= read.server_ms:
+            reason = f"its last bar, {iso(self._after)}, is later than the venue's time"
+            return self._stop(reason, moment)
+        events: list[FeedEvent] = []
+        before = self._next
+        if self._gathering is not None:
+            problem = self._gather(self._gathering, read, bars, moment)
+        else:
+            problem = self._advance(read, bars, moment, events)
+        self._drain(events)
+        self._trim()
+        self._tell_history(events)
+        progress = self._next != before
+        if progress:
+            self._attempts = 0
+        more = len(bars) >= read.limit and progress
+        return events + self._conclude(read, problem, moment, more=more)
+
+    def failed(self, reason: str, moment: Moment, *, unknown: bool = False) -> list[FeedEvent]:
+        """Take note that REST did not answer; `unknown` when it does not know the stream."""
+        self._asking = False
+        return self._stop(reason, moment) if unknown else self._retry(reason, moment)
+
+    # --- what it wants ----------------------------------------------------------------------
+
+    def wake_at(self, moment: Moment, clock: Clock) -> float | None:
+        """Return the local time (s) at which it may want to ask REST; None when it waits."""
+        if self._asking or not self._up:
+            return None
+        if self._ask_at is not None:
+            return self._ask_at
+        patience = self._patience
+        grace_ms = max(patience.grace_ms, patience.grace_s / clock.local_seconds(1.0))
+        left_ms = self._due_ms + grace_ms - moment.venue_ms
+        return max(moment.local_s + clock.local_seconds(left_ms), self._not_before)
+
+    @property
+    def wants_rest(self) -> bool:
+        """Whether it wants to ask REST for a reason, not just because time passes."""
+        return self._ask_at is not None
+
+    def begin(self, moment: Moment, clock: Clock) -> bool:
+        """Whether REST is to be asked now; if so, it waits for the answer."""
+        wake = self.wake_at(moment, clock)
+        if wake is None or wake > moment.local_s:
+            return False
+        if self._ask_at is None:
+            self.fresh_after = moment.local_s
+        self._stats.refetches += self._caught_up
+        self._asking, self._ask_at = True, None
+        return True
+
+    def read(self, server_ms: int) -> Read:
+        """Return what to ask, given a server time that was asked for after `fresh_after`."""
+        if self._boundary is None:
+            self._boundary = server_ms
+        if self._gathering is not None:
+            newest = self._boundary - 1 if self._after is None else self._after
+            end, limit = self._gathering.question(newest)
+            return Read(None, end, limit, server_ms, self._epoch)
+        start = self._boundary - 2 * self._interval.typical_ms
+        if self._next is not None:
+            start = self._interval.back(self._next, 2)
+        slots = max(0, server_ms - start) // self._interval.typical_ms + 3
+        return Read(start, None, min(self._page, slots), server_ms, self._epoch)
+
+    # --- how it decides ---------------------------------------------------------------------
+
+    @property
+    def _gathering(self) -> Backlog | None:
+        """The backlog, while older pages are still to be had."""
+        return None if self._backlog is None or self._backlog.done else self._backlog
+
+    @property
+    def _due_ms(self) -> int:
+        """Venue time by which the next bar has closed."""
+        if self._next is not None:
+            return self._interval.end(self._next)
+        return (self._boundary or 0) + self._interval.typical_ms
+
+    def _is_known(self, bar: Bar) -> bool:
+        if bar.open_time in self._buffer:
+            return self._count_duplicate(self._buffer[bar.open_time][0], bar)
+        if self._last is not None and bar.open_time == self._last.open_time:
+            return self._count_duplicate(self._last, bar)
+        late = self._next is not None and bar.open_time < self._next
+        self._stats.late += late
+        return late
+
+    def _count_duplicate(self, known: Bar, bar: Bar) -> bool:
+        if known == bar:
+            self._stats.duplicates_same += 1
+        else:
+            self._stats.duplicates_changed += 1
+        return True
+
+    def _trim(self) -> None:
+        """Forget pushes that REST has overtaken, and the oldest of too many."""
+        if self._next is not None and self._buffer and min(self._buffer) < self._next:
+            self._buffer = {t: held for t, held in self._buffer.items() if t >= self._next}
+        if len(self._buffer) > self._patience.buffer:
+            del self._buffer[min(self._buffer)]
+            self._stats.overflowed += 1
+
+    def _quarantine(self, bar: Bar, rule: Rule) -> None:
+        self._stats.quarantined += 1
+        self._stats.quarantined_sample = (
+            f"{self.stream.path}: {rule.field} {rule.demand}; found {bar}"
+        )
+
+    def _drain(self, events: list[FeedEvent]) -> None:
+        """Let go what is next, as long as it is there."""
+        if self._next is None or self._gathering is not None:
+            return
+        while self._next in self._buffer:
+            bar, moment = self._buffer.pop(self._next)
+            self._pass(bar, Source.WS, moment, events)
+
+    def _pass(self, bar: Bar, source: Source, moment: Moment, events: list[FeedEvent]) -> None:
+        self._next = self._interval.end(bar.open_time)
+        self._last = bar
+        self._attempts, self._not_before = 0, 0.0
+        if self._backlog is not None and bar.close_time < (self._boundary or 0):
+            self._backlog.add(bar)
+            return
+        if self._backlog is not None:
+            self._tell_history(events)
+        events.append(BarClosed(self.stream, bar, source, moment.wall_ns, moment.venue_ms))
+
+    def _tell_history(self, events: list[FeedEvent]) -> None:
+        """Report the history once every bar that belongs to it is there."""
+        backlog = self._backlog
+        if backlog is None or not backlog.done or self._due_ms <= (self._boundary or 0):
+            return
+        self._backlog = None
+        self._stats.gaps += backlog.gaps
+        events.append(History(self.stream, backlog.bars(), backlog.from_listing))
+
+    def _gather(self, backlog: Backlog, read: Read, bars: Bars, moment: Moment) -> str:
+        until = min(read.server_ms, self._boundary or read.server_ms)
+        problem = backlog.take(bars, read.limit, until, moment.local_s)
+        if not problem and backlog.last_open is not None:
+            self._next = self._interval.end(backlog.last_open)
+        return problem
+
+    def _advance(self, read: Read, bars: Bars, moment: Moment, events: list[FeedEvent]) -> str:
+        """Pass on the answer's closed rows from the next one on; return what is in the way."""
+        rows = closed_rows(bars, read.server_ms)
+        skip = self._first_new(rows)
+        fresh = rows[skip:]
+        broken = first_broken(fresh, self._interval)
+        if broken:
+            self._quarantine(fresh.row(broken[0]), broken[1])
+        good = fresh[: broken[0]] if broken else fresh
+        self._sight(good, moment.local_s, anchored=skip > 0)
+        for bar in good:
+            self._drain(events)
+            if not self._may_pass(bar, moment.local_s):
+                return f"{self._waiting()}; history lacks it"
+            if bar.open_time == self._next:
+                source = Source.REST if self._caught_up else Source.BACKFILL
+                self._pass(bar, source, moment, events)
+        return complaint(int(fresh.open_time[broken[0]]), broken[1]) if broken else ""
+
+    def _first_new(self, rows: Bars) -> int:
+        """Return the index of the first row that is not older than what is next."""
+        if self._next is not None:
+            return int(rows.open_time.searchsorted(self._next))
+        first = int(rows.close_time.searchsorted(self._boundary or 0))
+        if first < len(rows):
+            self._next = int(rows.open_time[first])
+        return first
+
+    def _sight(self, rows: Bars, now_s: float, *, anchored: bool) -> None:
+        """Note holes that have a row on both sides and no pushed bar within."""
+        opens = rows.open_time.tolist()
+        if not anchored or self._next is None or not opens:
+            self._sightings.see((), now_s)
+            return
+        ends = [] if opens[0] == self._next else [(self._next, opens[0])]
+        holes = ends + holes_in(opens, self._interval)
+        held = self._buffer
+        self._sightings.see(
+            [hole for hole in holes if not any(hole[0] <= t < hole[1] for t in held)], now_s
+        )
+
+    def _may_pass(self, bar: Bar, now_s: float) -> bool:
+        """Whether nothing is missing before `bar`, or what is missing never was."""
+        if self._next is None or bar.open_time <= self._next:
+            return True
+        if not self._sightings.confirmed((self._next, bar.open_time), now_s):
+            return False
+        self._next = bar.open_time
+        self._stats.gaps += 1
+        return True
+
+    def _conclude(self, read: Read, problem: str, moment: Moment, *, more: bool) -> list[FeedEvent]:
+        """Decide what follows from an answer: another page, a retry, or live."""
+        if read.epoch != self._epoch:
+            return []
+        if problem:
+            return self._retry(problem, moment)
+        if not self._up:
+            return []
+        behind = self._due_ms <= read.server_ms or bool(self._buffer)
+        if self._gathering is not None or (behind and more):
+            self._ask_at = moment.local_s
+            return []
+        if behind:
+            return self._retry(self._waiting(), moment)
+        self._caught_up = True
+        self._not_before = moment.local_s + self._delay()
+        return self._live()
+
+    def _live(self) -> list[FeedEvent]:
+        self._ask_at = None
+        return self._health(StreamState.LIVE, "")
+
+    def _ask(self, at_s: float) -> None:
+        self._ask_at = self.fresh_after = at_s
+
+    def _suspect(self, moment: Moment) -> None:
+        """Ask REST soon, unless that is under way already."""
+        if self._caught_up and not self._asking and self._ask_at is None:
+            self._ask(moment.local_s)
+
+    def _delay(self) -> float:
+        delay = self._patience.first_retry_s * 2.0 ** min(self._attempts, 16)
+        self._attempts += 1
+        return min(delay, self._patience.last_retry_s)
+
+    def _retry(self, reason: str, moment: Moment) -> list[FeedEvent]:
+        if not self._up:
+            return []
+        gathering = self._gathering
+        confirming = gathering.confirming if gathering is not None else bool(self._sightings)
+        delay = self._patience.confirm_gap_s if confirming else self._delay()
+        self._ask(moment.local_s + delay)
+        warming = self._backlog is not None
+        return self._health(StreamState.WARMING if warming else StreamState.HOLDING, reason)
+
+    def _stop(self, reason: str, moment: Moment) -> list[FeedEvent]:
+        """Give up but for a look now and then: a person must see to it."""
+        if not self._up:
+            return []
+        self._ask(moment.local_s + self._patience.last_retry_s)
+        return self._health(StreamState.STOPPED, reason)
+
+    def _waiting(self) -> str:
+        which = "the next bar" if self._next is None else f"the bar of {iso(self._next)}"
+        return f"waiting for {which}"
+
+    def _health(self, state: StreamState, reason: str) -> list[FeedEvent]:
+        if (state, reason) == (self.state, self._reason):
+            return []
+        self.state, self._reason = state, reason
+        return [StreamHealth(self.stream, state, reason)]

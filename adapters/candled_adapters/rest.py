@@ -1,0 +1,122 @@
+"""Questions to a venue's REST interface: bounded in number, patient when the venue says so.
+
+Knows HTTP and the dialect; knows nothing of streams' states. Nothing is retried here: who asked
+decides when to ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import httpx
+
+from candled.core.bar import Bars, Stream
+from candled.core.clock import ClockSample
+from candled_adapters.continuity import Read
+from candled_adapters.exchanges.dialect import Dialect, MalformedFrame, RefusalKind, Request
+from candled_adapters.stats import SourceStats
+from candled_adapters.venuetime import VenueTime
+
+T = TypeVar("T")
+_SHORT_WAIT_S: Final = 5.0
+
+
+class NotAnsweredError(Exception):
+    """REST did not answer with data; the text says why."""
+
+    def __init__(self, reason: str, *, unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.unknown = unknown
+        """Whether the venue does not know the stream."""
+
+
+class Rest:
+    """One venue's REST interface."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        client: httpx.AsyncClient,
+        clock: VenueTime,
+        stats: SourceStats,
+        concurrency: int,
+    ) -> None:
+        self._dialect = dialect
+        self._client = client
+        self._clock = clock
+        self._stats = stats
+        self._slots = asyncio.Semaphore(concurrency)
+        self._asking_time = asyncio.Lock()
+        self._closed_until = 0.0
+        self._time_asked = 0.0
+        self._time_failure: NotAnsweredError | None = None
+        self._server_ms = 0
+
+    async def server_time(self, after: float) -> int:
+        """Return a server time asked for at or after `after` (local monotonic s)."""
+        async with self._asking_time:
+            if self._time_asked < after:
+                await self._sample()
+            if self._time_failure is not None:
+                raise NotAnsweredError(str(self._time_failure))
+            return self._server_ms
+
+    async def _sample(self) -> None:
+        """Ask once; all who wait share the answer, or that there was none."""
+        self._time_asked = asked = time.monotonic()
+        try:
+            await self._allowed()
+            asked = time.monotonic()
+            server_ms = await self._ask(self._dialect.time_request(), self._dialect.parse_time)
+        except NotAnsweredError as error:
+            self._time_failure = error
+            return
+        self._time_failure = None
+        self._server_ms = server_ms
+        self._clock.add(ClockSample(asked, time.monotonic(), server_ms))
+
+    async def bars(self, stream: Stream, read: Read) -> Bars:
+        """Return the answer to `read`."""
+        request = self._dialect.history_request(stream, read.start_ms, read.end_ms, read.limit)
+        async with self._slots:
+            await self._allowed()
+            return await self._ask(request, lambda body: self._dialect.parse_history(body, stream))
+
+    async def _allowed(self) -> None:
+        """Wait until the venue's Retry-After has passed, or say that it takes long."""
+        while (left := self._closed_until - time.monotonic()) > 0:
+            if left > _SHORT_WAIT_S:
+                raise NotAnsweredError(f"the venue wants to be left alone for {left:.0f} s")
+            await asyncio.sleep(left)
+
+    async def _ask(self, request: Request, parse: Callable[[bytes], T]) -> T:
+        self._stats.rest_requests += 1
+        try:
+            answer = await self._client.request(
+                request.method, request.target, content=request.body
+            )
+            self._check(answer)
+            return parse(answer.content)
+        except httpx.HTTPError as error:
+            raise self._failure(f"REST: {error or type(error).__name__}") from error
+        except MalformedFrame as error:
+            self._stats.malformed += 1
+            self._stats.malformed_sample = str(error)
+            raise self._failure(str(error)) from error
+
+    def _check(self, answer: httpx.Response) -> None:
+        refusal = self._dialect.parse_error(answer.status_code, answer.headers, answer.content)
+        if refusal is None:
+            return
+        if refusal.retry_after_s > 0:
+            until = time.monotonic() + refusal.retry_after_s
+            self._closed_until = max(self._closed_until, until)
+        unknown = refusal.kind is RefusalKind.UNKNOWN_STREAM
+        raise self._failure(refusal.text, unknown=unknown)
+
+    def _failure(self, reason: str, *, unknown: bool = False) -> NotAnsweredError:
+        self._stats.rest_failures += 1
+        return NotAnsweredError(reason, unknown=unknown)

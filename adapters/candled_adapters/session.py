@@ -1,0 +1,160 @@
+"""What all connections of a running feed share: the way out, the alarms, the time.
+
+Events leave through one task, so that `emit` is never entered twice and no cancelled reader loses
+one. Machines are woken when they want to be, not polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from candled.ports import Emit, FeedEvent
+from candled_adapters.continuity import Continuity, Moment
+from candled_adapters.rest import NotAnsweredError, Rest
+from candled_adapters.venuetime import VenueTime
+
+_TIME_SAMPLES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
+_TIME_EVERY_S: Final = 30.0
+
+
+class Session:
+    """One run of a feed: what goes out, and when which machine wakes."""
+
+    def __init__(
+        self, clock: VenueTime, rest: Rest, machines: Sequence[Continuity], emit: Emit
+    ) -> None:
+        self.clock = clock
+        self._rest = rest
+        self._machines = machines
+        self._emit = emit
+        self._outgoing: list[FeedEvent] = []
+        self._some = asyncio.Event()
+        self._none = asyncio.Event()
+        self._alarms: list[tuple[float, int, Continuity]] = []
+        self._armed: dict[int, float] = {}
+        self._earlier = asyncio.Event()
+        self._up = asyncio.Event()
+        self._numbers = itertools.count()
+        self._tasks: asyncio.TaskGroup
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Start what runs beside the sockets."""
+        self._tasks = tasks
+        tasks.create_task(self._deliver())
+        tasks.create_task(self._wake())
+        tasks.create_task(self._keep_time())
+
+    def moment(self) -> Moment:
+        """Return now, on all clocks."""
+        return Moment(time.monotonic(), self.clock.now_ms(), time.time_ns())
+
+    # --- out ---------------------------------------------------------------------------------
+
+    async def out(self, events: list[FeedEvent]) -> None:
+        """Hand events over, in order; return when `emit` has taken them all.
+
+        They are on their way at once: cancelling the wait loses nothing.
+        """
+        if events:
+            self.post(events)
+            await self._none.wait()
+
+    def post(self, events: list[FeedEvent]) -> None:
+        """Hand events over without waiting; for few of them."""
+        self._outgoing += events
+        self._none.clear()
+        self._some.set()
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            while self._outgoing:
+                batch, self._outgoing = self._outgoing, []
+                await self._emit(batch)
+            self._none.set()
+
+    # --- alarms ------------------------------------------------------------------------------
+
+    def arm(self, machine: Continuity) -> None:
+        """See to it that `machine` is looked at no later than it wants."""
+        self._arm(machine, self.moment())
+
+    def rearm(self) -> None:
+        """Look at all of them anew: the venue's clock is not what was thought."""
+        moment = self.moment()
+        for machine in self._machines:
+            self._arm(machine, moment)
+
+    def _arm(self, machine: Continuity, moment: Moment) -> None:
+        wake = machine.wake_at(moment, self.clock)
+        if wake is None or self._armed.get(id(machine), float("inf")) <= wake:
+            return
+        self._armed[id(machine)] = wake
+        heapq.heappush(self._alarms, (wake, next(self._numbers), machine))
+        if self._alarms[0][2] is machine:
+            self._earlier.set()
+
+    async def _wake(self) -> None:
+        """Start the questions of every machine whose time has come."""
+        while True:
+            self._earlier.clear()
+            moment = self.moment()
+            while self._alarms and self._alarms[0][0] <= moment.local_s:
+                self._look_at(heapq.heappop(self._alarms), moment)
+            left = self._alarms[0][0] - time.monotonic() if self._alarms else None
+            try:
+                async with asyncio.timeout(left):
+                    await self._earlier.wait()
+            except TimeoutError:
+                continue
+
+    def _look_at(self, alarm: tuple[float, int, Continuity], moment: Moment) -> None:
+        wake, _, machine = alarm
+        if self._armed.get(id(machine)) != wake:
+            return  # an earlier alarm has seen to it
+        del self._armed[id(machine)]
+        if machine.begin(moment, self.clock):
+            self._tasks.create_task(self._question(machine))
+        else:
+            self._arm(machine, moment)
+
+    async def _question(self, machine: Continuity) -> None:
+        """Ask REST what a machine wants to know, and bring it the answer."""
+        try:
+            read = machine.read(await self._rest.server_time(machine.fresh_after))
+            bars = await self._rest.bars(machine.stream, read)
+        except NotAnsweredError as error:
+            events = machine.failed(str(error), self.moment(), unknown=error.unknown)
+        else:
+            events = machine.answer(read, bars, self.moment())
+        await self.out(events)
+        self.arm(machine)
+
+    # --- time --------------------------------------------------------------------------------
+
+    def came_up(self) -> None:
+        """Measure the clock often for a while: the machines will need its rate."""
+        self._up.set()
+
+    async def _keep_time(self) -> None:
+        pauses = list(_TIME_SAMPLES_S)
+        while True:
+            try:
+                async with asyncio.timeout(pauses.pop(0) if pauses else _TIME_EVERY_S):
+                    await self._up.wait()
+                self._up.clear()
+                pauses = list(_TIME_SAMPLES_S)
+            except TimeoutError:
+                await self._sample()
+
+    async def _sample(self) -> None:
+        try:
+            await self._rest.server_time(time.monotonic())
+        except NotAnsweredError:
+            return  # counted there; the old fit has to do

@@ -1,0 +1,95 @@
+"""The simulator's dealings with TCP and HTTP: where it may listen, how it answers and hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+_HANDSHAKE_S: Final = 300.0  # REST answers share the handshake's time, and may be delayed
+_CLOSE_S: Final = 2.0
+_PING_S: Final = 20.0  # Binance spot: a ping every 20 s, a pong within 60 s
+_PONG_S: Final = 60.0
+
+#: Looks after one websocket connection until it is gone.
+Attend = Callable[[ServerConnection], Awaitable[None]]
+#: Answers a GET, or lets it become a websocket with None.
+Answer = Callable[[ServerConnection, Request], Awaitable[Response | None]]
+
+
+class PortInUse(OSError):  # noqa: N818 - reads as what it says in an except clause
+    """Another program listens on the port."""
+
+
+def check_loopback(host: str) -> None:
+    """Raise `ValueError` for a host that others could reach."""
+    with contextlib.suppress(ValueError):
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return
+    raise ValueError(
+        f"host {host!r} is not loopback: the simulator is no venue for others; use 127.0.0.1"
+    )
+
+
+async def listen(host: str, port: int, attend: Attend, request: Answer) -> Server:
+    """Serve websockets through `attend` and plain GETs through `request`. Raises `PortInUse`."""
+    try:
+        return await serve(
+            attend,
+            host,
+            port,
+            process_request=request,
+            compression=None,
+            open_timeout=_HANDSHAKE_S,
+            close_timeout=_CLOSE_S,
+            ping_interval=_PING_S,
+            ping_timeout=_PONG_S,
+        )
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        what = (
+            f"port {port} on {host} is in use; stop the program that has it, "
+            "or choose another port (0 takes any free one)"
+        )
+        raise PortInUse(errno.EADDRINUSE, what) from None
+
+
+def json_response(status: int, body: bytes, retry_after_s: int | None = None) -> Response:
+    """Build an HTTP answer; the connection ends with it."""
+    headers = Headers(
+        {
+            "Content-Type": "application/json;charset=UTF-8",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+    )
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    return Response(status, HTTPStatus(status).phrase, headers, body)
+
+
+async def goodbye(connection: ServerConnection, code: int, reason: str) -> None:
+    """Close with `code`, but do not wait for a client that does not read."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await connection.close(code, reason)
+    except TimeoutError:
+        connection.transport.abort()
+
+
+def reset(connection: ServerConnection) -> None:
+    """Send a TCP RST instead of any goodbye."""
+    raw = connection.transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.transport.abort()

@@ -1,0 +1,306 @@
+"""One connection to an MQTT 5 broker that tells the truth about every message.
+
+The only user of aiomqtt. It knows topics and bytes, nothing of decisions. aiomqtt connects, keeps
+alive and drives paho from the event loop; three things that it leaves out are added here:
+
+- The reason code of each PUBACK. aiomqtt's `publish` returns normally when the broker refuses.
+- An end for messages in flight. aiomqtt lets them wait 10 s after the connection is gone.
+- A window. Messages are handed to paho at once and acknowledged through futures, so a burst costs
+  no task each. paho's own window is off, because it scans all messages at every PUBACK.
+
+A link is used once. Whatever goes wrong ends it: a lost connection, a silent broker, a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+
+#: https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901031
+_FIRST_REFUSAL: Final = 128  # below are the successes, e.g. 16 "no matching subscribers"
+_NOT_AUTHORIZED: Final = 135
+_UNSPECIFIED: Final = 128  # what paho says when the socket closed without a word
+_ALL_RECEIVED: Final = 65_535  # a broker that names no Receive Maximum
+_MENDS: Final = {
+    132: "it must speak MQTT 5",
+    133: "choose another client id",
+    134: "check the user name and the password",
+    135: "check the user's rights in the broker's access list",
+    137: "the broker is busy or shutting down",
+    142: "another client uses this client id; stop it, or choose another id",
+    144: "the broker allows no such topic; choose another base topic",
+    149: "raise the broker's maximum packet size",
+    151: "raise the broker's quota for this client",
+    154: "the broker must allow retained messages",
+    155: "the broker must allow QoS 1",
+}
+
+
+class LinkError(Exception):
+    """The connection is of no more use. The text says what happened and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    ack: asyncio.Future[None]
+    topic: str
+    deadline: float
+
+
+class Link(aiomqtt.Client):
+    """A connection, from `async with` to its end. Needs a running event loop.
+
+    Entering raises LinkError when there is no connection to be had. Leaving cuts it without a
+    word, so that the broker publishes the will; after `leave` there is none to publish.
+    """
+
+    def __init__(self, settings: MqttSettings, will: Message) -> None:
+        super().__init__(
+            settings.host,
+            settings.port,
+            username=settings.username,
+            password=settings.password,
+            identifier=settings.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+            timeout=settings.publish_timeout,
+            keepalive=settings.keepalive,
+            max_inflight_messages=0,
+            tls_context=_tls(settings),
+            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+        )
+        self._client.connect_timeout = settings.publish_timeout
+        self._settings = settings
+        self._window = settings.max_outstanding
+        self._flying: dict[int, _Flight] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._quick = False
+        self._dialled = asyncio.Event()
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        opening = asyncio.ensure_future(super().__aenter__())
+        try:
+            await asyncio.shield(opening)
+        except aiomqtt.MqttError as error:
+            self._drop()
+            raise LinkError(self._no_connection(error)) from error
+        except asyncio.CancelledError:
+            await self._dialled.wait()  # the thread that connects cannot be cancelled
+            opening.cancel()
+            self._drop()
+            raise
+        self._disconnected.add_done_callback(self._on_end)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Cut the connection, if it still stands."""
+        self._fail(LinkError("the connection was closed"))
+        self._drop()
+
+    async def leave(self) -> None:
+        """Say goodbye to the broker, which then forgets the will. Raises LinkError."""
+        try:
+            await super().__aexit__(None, None, None)
+        except aiomqtt.MqttError as error:
+            raise LinkError(f"no proper goodbye to {self._settings.url}") from error
+
+    async def lost(self) -> None:
+        """Wait for the end of the connection; raises its LinkError."""
+        await asyncio.shield(self._lost)
+
+    async def send(self, message: Message) -> asyncio.Future[None]:
+        """Publish at QoS 1, in order of the calls, as soon as the window has room.
+
+        The future is done when the broker has accepted the message. Both raise LinkError when the
+        connection ends first, whatever the reason: a refusal, a timeout, a lost connection.
+        """
+        while len(self._flying) >= self._window:
+            await asyncio.wait([self._oldest().ack])
+        mid = self._hand_over(message, qos=1)
+        ack: asyncio.Future[None] = self._loop.create_future()
+        deadline = self._loop.time() + self._settings.publish_timeout
+        self._flying[mid] = _Flight(ack, message.topic, deadline)
+        self._arm()
+        return ack
+
+    def send_unacked(self, message: Message) -> None:
+        """Publish at QoS 0: at most once, and no word of a refusal. Raises LinkError."""
+        self._hand_over(message, qos=0)
+
+    def _hand_over(self, message: Message, qos: int) -> int:
+        if self._lost.done():
+            self._lost.result()  # raises
+        properties = None if message.expiry is None else _expiry(message.expiry)
+        info = self._client.publish(message.topic, message.payload, qos, message.retain, properties)
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            error = LinkError(f"cannot send to {self._settings.url}: {paho.error_string(info.rc)}")
+            self._fail(error)
+            raise error
+        return info.mid
+
+    def _oldest(self) -> _Flight:
+        return next(iter(self._flying.values()))
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._oldest().deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        if not self._flying:
+            return
+        if self._oldest().deadline <= self._loop.time():
+            limit = self._settings.publish_timeout
+            self._fail(LinkError(f"{self._settings.url} has not answered for {limit:g} s"))
+        else:
+            self._arm()
+
+    def _client_connect(self) -> None:
+        """Run in a thread by aiomqtt; tell the loop when it is over, well or not."""
+        try:
+            super()._client_connect()
+        finally:
+            self._loop.call_soon_threadsafe(self._dialled.set)
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,  # noqa: ANN401 - paho's
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        allowed = getattr(properties, "ReceiveMaximum", _ALL_RECEIVED)
+        self._window = min(self._settings.max_outstanding, allowed)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(
+        self,
+        client: paho.Client,  # noqa: ARG002 - paho's signature
+        userdata: Any,  # noqa: ANN401, ARG002 - paho's
+        mid: int,
+        reason_code: ReasonCode,
+        properties: Properties,  # noqa: ARG002 - paho's signature
+    ) -> None:
+        flight = self._flying.pop(mid, None)
+        if flight is None:
+            return  # QoS 0: written to the socket, which says nothing
+        if reason_code.value >= _FIRST_REFUSAL:
+            error = self._refusal(flight.topic, reason_code)
+            _break(flight.ack, error)
+            self._fail(error)
+        elif not flight.ack.done():
+            flight.ack.set_result(None)
+        if not self._quick:
+            self._quick = True
+            self._loop.call_soon(self._acknowledge_now)
+
+    def _acknowledge_now(self) -> None:
+        """Let the kernel acknowledge what has arrived, once for all PUBACKs of one wake-up.
+
+        A broker without TCP_NODELAY holds back the next PUBACK until we acknowledged the last,
+        and the kernel likes to wait 40 ms with that. Linux forgets the option after each use.
+        """
+        self._quick = False
+        connection = self._client.socket()
+        if isinstance(connection, socket.socket) and hasattr(socket, "TCP_QUICKACK"):
+            with suppress(OSError):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def _on_end(self, disconnected: asyncio.Future[None]) -> None:
+        error = None if disconnected.cancelled() else disconnected.exception()
+        code = getattr(error, "rc", None)
+        text = f"the connection to {self._settings.url} was lost"
+        if isinstance(code, ReasonCode) and code.value != _UNSPECIFIED:
+            text = f"{self._settings.url} ended the connection {_explain(code)}"
+        self._fail(LinkError(text))
+
+    def _fail(self, error: LinkError) -> None:
+        _break(self._lost, error)
+        for flight in self._flying.values():
+            _break(flight.ack, error)
+        self._flying.clear()
+
+    def _drop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._client._sock_close()  # noqa: SLF001 - paho can only close with a DISCONNECT
+
+    def _no_connection(self, error: aiomqtt.MqttError) -> str:
+        code = getattr(error, "rc", None)
+        if isinstance(code, ReasonCode):
+            return f"{self._settings.url} refused the connection {_explain(code)}"
+        return f"no connection to {self._settings.url}: {error}"
+
+    def _refusal(self, topic: str, code: ReasonCode) -> LinkError:
+        what = f"{self._settings.url} refused a message on {topic}"
+        if code.value == _NOT_AUTHORIZED:
+            rights = f"{self._settings.base_topic}/#"
+            return LinkError(f"{what} (code {code.value} {code}): grant write rights on {rights}")
+        return LinkError(f"{what} {_explain(code)}")
+
+
+def _explain(code: ReasonCode) -> str:
+    mend = _MENDS.get(code.value)
+    return f"(code {code.value} {code})" + (f": {mend}" if mend else "")
+
+
+def _break(future: asyncio.Future[None], error: LinkError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # not everyone waits for it
+
+
+class _Packed(Properties):
+    """Properties that were packed once; paho packs them anew for each message, at 15 us."""
+
+    packed: bytes
+
+    def __init__(self, packed: bytes) -> None:
+        object.__setattr__(self, "packed", packed)  # paho's own refuses names it does not know
+
+    def pack(self) -> bytes:
+        """Return the bytes as they go into the packet."""
+        return self.packed
+
+
+@lru_cache(maxsize=256)
+def _expiry(seconds: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+    properties.MessageExpiryInterval = seconds
+    return _Packed(properties.pack())  # type: ignore[no-untyped-call]  # paho's
+
+
+def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
+    if not settings.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except OSError as error:
+        files = [f for f in (settings.ca_file, settings.cert_file, settings.key_file) if f]
+        raise LinkError(f"cannot use the TLS files {', '.join(files)}: {error}") from error
+    return context

@@ -1,0 +1,126 @@
+"""What the MQTT sink says where: its settings, topics, retention and expiry.
+
+Pure functions of facts and of the venue's clock; no connection is known here. The topics:
+
+| topic | retained | QoS | what |
+|---|---|---|---|
+| ``{base}/status`` | yes, and the will | 1 | online, degraded or offline |
+| ``{base}/info`` | yes | 1 | what is running |
+| ``{base}/signal/{exchange}/{symbol}/{interval}`` | never | 1 | each long and short |
+| ``{base}/head/{exchange}/{symbol}/{interval}`` | yes, with expiry | 0 | the newest decision |
+
+A signal is never retained: a bot that reconnects would act on an hours-old one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from candled.core.bar import Interval
+from candled.ports import Clock, Entry, Health
+from candled_adapters.sinks import payload
+
+InfoPayload = payload.Info | Mapping[str, object] | bytes
+_HEAD_MIN_EXPIRY_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """Where the broker is and how to deal with it."""
+
+    host: str
+    port: int = 1883
+    base_topic: str = "candled"
+    client_id: str = "candled"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+    ca_file: str | None = None
+    """Certificates to trust instead of the system's."""
+    cert_file: str | None = None
+    """Our own certificate, for brokers that ask for one."""
+    key_file: str | None = None
+    keepalive: int = 10
+    """Seconds of silence after which either side asks whether the other is there."""
+    max_outstanding: int = 100
+    """Messages on their way at once; the broker's Receive Maximum may lower it."""
+    publish_timeout: float = 2.0
+    """Seconds to wait for the broker before giving up the connection."""
+    head_refresh: float = 30.0
+    """Seconds between repetitions of every head."""
+    backoff_min: float = 0.2
+    """Longest pause before the first new attempt (s); it doubles up to `backoff_max`."""
+    backoff_max: float = 10.0
+
+    @property
+    def url(self) -> str:
+        """The broker's address without secrets, for messages."""
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    expiry: int | None = None
+    """Seconds after which the broker shall forget it."""
+
+
+class Voice:
+    """Renders facts as messages."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        clocks: Callable[[str], Clock],
+        info: Callable[[], InfoPayload],
+        instance: str,
+        epoch: str,
+    ) -> None:
+        self._base = settings.base_topic
+        self._refresh_s = settings.head_refresh
+        self._clocks = clocks
+        self._info = info
+        self._instance = instance
+        self._epoch = epoch
+
+    def will(self) -> Message:
+        """Render what the broker shall say when it loses us."""
+        said = payload.will(self._instance, self._epoch)
+        return Message(f"{self._base}/status", said, retain=True)
+
+    def status(self, health: Health) -> Message:
+        """Render the service's state."""
+        said = payload.status(health, self._instance, self._epoch)
+        return Message(f"{self._base}/status", said, retain=True)
+
+    def info(self) -> Message:
+        """Render what is running, as of now."""
+        said = self._info()
+        said = said if isinstance(said, bytes) else payload.encode(said)
+        return Message(f"{self._base}/info", said, retain=True)
+
+    def signal(self, entry: Entry) -> Message:
+        """Render a signal; too late, it is still delivered, for the record, and says so."""
+        stream = entry.decision.stream
+        clock = self._clocks(stream.exchange)
+        now = clock.now_ms()
+        said = payload.signal(entry, self._epoch, now)
+        left = entry.decision.valid_until - now
+        expiry = max(1, math.ceil(clock.local_seconds(left))) if left > 0 else None
+        return Message(f"{self._base}/signal/{stream.path}", said, expiry=expiry)
+
+    def head(self, entry: Entry) -> Message:
+        """Render a head, which the broker forgets when nobody says it again."""
+        stream = entry.decision.stream
+        clock = self._clocks(stream.exchange)
+        said = payload.head(entry, self._epoch, clock.now_ms())
+        bars = clock.local_seconds(2 * Interval(stream.interval).typical_ms)
+        expiry = math.ceil(max(_HEAD_MIN_EXPIRY_S, bars + 2 * self._refresh_s))
+        return Message(f"{self._base}/head/{stream.path}", said, retain=True, expiry=expiry)

@@ -1,0 +1,84 @@
+"""The venue's clock as measured: samples in, `candled.ports.Clock` out.
+
+The shell reads the monotonic clock and hands it in; the arithmetic is candled.core.clock's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from candled.core.bar import TIME_RANGE_MS
+from candled.core.clock import ClockSample, VenueClock, fit
+
+_SLACK_MS: Final = 2.0
+_RATE_CHANGE: Final = 0.01
+
+
+class VenueTime:
+    """A venue's time: wall time until it was asked, then an offset and a rate.
+
+    The fit rests on the oldest sample since the clock was last found inconsistent (a venue that
+    restarted, another simulator) and on the newest. Time pushed in frames is a floor.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._samples: list[ClockSample] = []
+        self._clock: VenueClock | None = None
+        self._floor_ms = 0
+
+    def now_ms(self) -> int:
+        """Venue time now (UTC ms)."""
+        if self._clock is None:
+            return max(time.time_ns() // 1_000_000, self._floor_ms)
+        return max(self._clock.at(time.monotonic()), self._floor_ms)
+
+    def local_seconds(self, venue_ms: float) -> float:
+        """How many seconds of ours `venue_ms` milliseconds of the venue's last."""
+        return venue_ms / 1000.0 if self._clock is None else self._clock.local_seconds(venue_ms)
+
+    def add(self, sample: ClockSample) -> None:
+        """Take a measurement; tell whoever has timers when it changes more than a little."""
+        before = self._clock
+        if self._is_another_clock(sample):
+            self._samples = []
+            self._floor_ms = 0
+        self._samples = [*self._samples[:1], sample]
+        self._clock = fit(self._samples)
+        if before is None or _differs(before, self._clock):
+            self._changed()
+
+    def observe(self, event_ms: int) -> None:
+        """Take note that the venue's clock has read `event_ms`."""
+        if TIME_RANGE_MS[0] <= event_ms < TIME_RANGE_MS[1]:
+            self._floor_ms = max(self._floor_ms, event_ms)
+
+    def _is_another_clock(self, sample: ClockSample) -> bool:
+        """Whether no one rate explains the first, the last and this sample."""
+        if not self._samples:
+            return False
+        first, last = self._samples[0], self._samples[-1]
+        if sample.server_ms < last.server_ms - _SLACK_MS:
+            return True
+        if first is last:
+            return False
+        low, high = _rates(first, last)
+        low_now, high_now = _rates(last, sample)
+        return high_now < low or high < low_now
+
+
+def _rates(one: ClockSample, two: ClockSample) -> tuple[float, float]:
+    """Return the bounds of the rate (venue ms per local ms) that two samples allow."""
+    elapsed = float(two.server_ms - one.server_ms)
+    longest = (two.answered - one.asked) * 1000.0
+    shortest = (two.asked - one.answered) * 1000.0
+    high = (elapsed + _SLACK_MS) / shortest if shortest > 0 else float("inf")
+    return (elapsed - _SLACK_MS) / longest, high
+
+
+def _differs(one: VenueClock, two: VenueClock) -> bool:
+    return abs(one.rate - two.rate) > _RATE_CHANGE * one.rate or (
+        abs(one.at(two.anchor_s) - two.anchor_ms) > 1000.0 * max(1.0, two.rate)
+    )

@@ -1,0 +1,25 @@
+"""``python -m candled``: run a command; known failures become a clear line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from candled.cli import app
+from candled.errors import explain
+
+
+def main() -> None:
+    """Run the command line; the process ends here."""
+    try:
+        app()
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        text, code = known
+        sys.stderr.write(f"error: {text}\n")
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

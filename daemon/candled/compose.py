@@ -1,0 +1,232 @@
+"""The composition root: a configuration in, a running service out.
+
+The only file of the live process that knows both sides of the ports. Read it top to bottom: load
+what is configured, refuse what does not fit, build the parts, run them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+from candled.board import Board
+from candled.config import Config, ConfigError, ExchangeConfig, PolicyConfig, load_config
+from candled.core.bar import Stream
+from candled.core.decision import Policy
+from candled.core.engine import Engine, Lane
+from candled.core.model import Model
+from candled.journal import Journal, open_journal
+from candled.notify import notify
+from candled.ports import Clock, Sink
+from candled.service import Service
+from candled.tally import Tally
+from candled_adapters.bundle import Bundle, BundleError, load_bundle
+from candled_adapters.exchanges.binance import SPOT, USDM, Binance
+from candled_adapters.feed import VenueFeed
+from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
+from candled_adapters.sinks.mqtt import MqttSink
+from candled_adapters.sinks.mqtt_messages import MqttSettings
+from candled_adapters.sinks.payload import Info, ModelInfo
+
+DIALECTS: dict[str, Binance] = {"binance-spot": SPOT, "binance-usdm": USDM}
+
+log = structlog.get_logger("candled")
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A service and what its parts share."""
+
+    config: Config
+    service: Service
+    journal: Journal
+    board: Board
+    tally: Tally
+
+
+def run_daemon(path: Path) -> None:
+    """Run the configured daemon until SIGTERM or SIGINT, then drain."""
+    config = load_config(path)
+    _start_logging(config)
+    daemon = build(config, load_lanes(config, path))
+    try:
+        asyncio.run(_serve(daemon))
+    finally:
+        daemon.journal.close()
+
+
+def _start_logging(config: Config) -> None:
+    form = config.log.format
+    if form == "auto":
+        form = "console" if sys.stderr.isatty() else "json"
+    configure_logging(sys.stderr, form, config.log.level)
+
+
+async def _serve(daemon: Daemon) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await daemon.service.run(stop)
+    notify("STOPPING=1")
+    log.info("summary", **asdict(daemon.tally.summary()))
+
+
+def load_lanes(config: Config, source: Path) -> list[Lane]:
+    """Load the bundles and give each stream its model and policy.
+
+    Raises ConfigError with every bundle and stream that does not fit.
+    """
+    problems: list[str] = []
+    bundles = _load_bundles(config, problems)
+    lanes = []
+    for index, part in enumerate(config.streams):
+        bundle = bundles.get(part.bundle)
+        if bundle is None:
+            continue
+        model, where = bundle.model, f"streams.{index}"
+        if part.interval != model.interval:
+            problems.append(
+                f"{where}.interval: {part.interval}, but {part.bundle} was trained on "
+                f"{model.interval} bars; use a bundle for {part.interval}"
+            )
+        strangers = [symbol for symbol in part.symbols if symbol != model.symbol]
+        if strangers and not part.any_symbol:
+            problems.append(
+                f"{where}.symbols: {', '.join(strangers)}, but {part.bundle} was trained on "
+                f"{model.symbol}; set any_symbol = true if that is meant"
+            )
+        venue = DIALECTS[config.exchanges[part.exchange].dialect]
+        if part.interval not in venue.intervals:
+            problems.append(f"{where}.interval: {venue.name} has no {part.interval} bars")
+        policy = _policy(config.policy, part.policy, bundle)
+        lanes += [
+            Lane(Stream(part.exchange, symbol, part.interval), model, policy)
+            for symbol in part.symbols
+        ]
+    if problems:
+        raise ConfigError(source, problems)
+    return lanes
+
+
+def _load_bundles(config: Config, problems: list[str]) -> dict[Path, Bundle]:
+    bundles: dict[Path, Bundle] = {}
+    for path in dict.fromkeys(part.bundle for part in config.streams):
+        try:
+            bundles[path] = load_bundle(path)
+        except BundleError as error:
+            problems.append(f"bundle {error}")
+    return bundles
+
+
+def _policy(general: PolicyConfig, own: PolicyConfig, bundle: Bundle) -> Policy:
+    """Join a stream's settings, the general ones, the bundle's and the defaults, in this order."""
+    settings = {
+        "threshold": bundle.model.threshold,
+        "regime": bundle.manifest.regime,
+        **general.model_dump(exclude_none=True),
+        **own.model_dump(exclude_none=True),
+    }
+    return Policy(**settings)
+
+
+def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
+    """Build the object graph; opens the journal and nothing else."""
+    journal = open_journal(config.state.path)
+    board = Board(lambda: time.time_ns() // 1_000_000)
+    tally = Tally()
+    feeds = [
+        _feed(name, config.exchanges[name])
+        for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
+    ]
+    clocks: dict[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
+    info = _info(config, lanes, journal.epoch)
+    sinks: list[Sink] = [
+        MqttSink(mqtt_settings(config), clocks.__getitem__, lambda: info, on_acked=tally.acked)
+    ]
+    if config.log.decisions:
+        sinks.append(LogSink(_log_settings(config)))
+    service = Service(
+        engine=Engine(lanes),
+        journal=journal,
+        feeds=feeds,
+        sinks=sinks,
+        board=board,
+        observer=tally.durable,
+        on_ready=lambda: notify("READY=1"),
+    )
+    return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
+
+
+def _feed(name: str, config: ExchangeConfig) -> VenueFeed:
+    dialect = DIALECTS[config.dialect]
+    return VenueFeed(
+        name,
+        dialect,
+        websocket_base=config.ws_url or dialect.websocket_base,
+        rest_base=config.rest_url or dialect.rest_base,
+    )
+
+
+def mqtt_settings(config: Config) -> MqttSettings:
+    """Turn [mqtt] into the sink's settings; reads the password file."""
+    part, url = config.mqtt, urlsplit(config.mqtt.url)
+    tls = url.scheme == "mqtts"
+    return MqttSettings(
+        host=url.hostname or "",
+        port=url.port or (8883 if tls else 1883),
+        base_topic=part.base_topic,
+        client_id=part.client_id,
+        username=part.username,
+        password=_secret(part.password_file),
+        tls=tls,
+        ca_file=_text(part.ca_file),
+        cert_file=_text(part.cert_file),
+        key_file=_text(part.key_file),
+        keepalive=part.keepalive,
+        max_outstanding=part.max_outstanding,
+        publish_timeout=part.publish_timeout,
+    )
+
+
+def _secret(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, [f"mqtt.password_file: cannot be read: {error}"]) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
+
+
+def _log_settings(config: Config) -> LogSettings:
+    part = config.log
+    return LogSettings(
+        path=None if part.decisions == "-" else Path(part.decisions),
+        max_bytes=part.max_megabytes * 1_000_000,
+        backups=part.backups,
+    )
+
+
+def _info(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
+    models: dict[str, Model] = {lane.model.digest: lane.model for lane in lanes}
+    return Info(
+        version=version("candled"),
+        config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        models=tuple(ModelInfo(name=m.name, digest=m.digest, evidence={}) for m in models.values()),
+        streams=tuple(sorted(lane.stream.path for lane in lanes)),
+        epoch=epoch,
+    )

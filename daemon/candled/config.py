@@ -1,0 +1,244 @@
+"""config.toml -> validated settings. Every problem at once, each with its key and the mend.
+
+Values only: nothing is opened, connected or loaded here. Paths in the file are relative to the
+file's own folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from candled.core.bar import Interval
+from candled.core.regime import regime_rule
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the text lists every problem."""
+
+    def __init__(self, source: Path, problems: list[str]) -> None:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{source}: {len(problems)} problem(s)\n{lines}")
+        self.problems = problems
+
+
+def _interval(name: str) -> str:
+    return Interval(name).name
+
+
+def _regime(preset: str) -> str:
+    regime_rule(preset)
+    return preset
+
+
+def _no_wildcards(topic: str) -> str:
+    if not topic or set(topic) & set("+#\0") or topic.startswith(("/", "$")) or topic.endswith("/"):
+        raise ValueError("must be a plain topic such as 'candled', without +, # or outer slashes")
+    return topic
+
+
+def _topic_level(name: str) -> str:
+    if not name or set(name) & set("+#/\0 "):
+        raise ValueError("must be one word without spaces, slashes, + or #")
+    return name
+
+
+def _mqtt_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        raise ValueError("must look like mqtt://host:1883 or mqtts://host:8883")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a name or password; use username and password_file")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must end after the port")
+    _ = parts.port  # raises ValueError for a port that is none
+    return url
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StateConfig(_Part):
+    """[state] Where the daemon remembers."""
+
+    path: Path = Field(Path("state"), strict=False)
+    """Folder of the journal; made when it is missing."""
+
+
+class MqttConfig(_Part):
+    """[mqtt] The broker that signals are published to."""
+
+    url: Annotated[str, AfterValidator(_mqtt_url)] = "mqtt://127.0.0.1:1883"
+    base_topic: Annotated[str, AfterValidator(_no_wildcards)] = "candled"
+    client_id: Annotated[str, Field(min_length=1, max_length=128)] = "candled"
+    """Must differ between daemons on one broker."""
+    username: str | None = None
+    password_file: Path | None = Field(None, strict=False)
+    """The password is the file's content without the final newline."""
+    ca_file: Path | None = Field(None, strict=False)
+    """Certificate authorities for mqtts; the system's when absent."""
+    cert_file: Path | None = Field(None, strict=False)
+    key_file: Path | None = Field(None, strict=False)
+    keepalive: Annotated[int, Field(ge=2, le=600)] = 10
+    """Seconds."""
+    max_outstanding: Annotated[int, Field(ge=1, le=100)] = 100
+    """Publishes without an acknowledgement at any time."""
+    publish_timeout: Annotated[float, Field(ge=0.1, le=60, strict=False)] = 2.0
+    """Seconds without an acknowledgement until the connection is made anew."""
+
+
+class LogConfig(_Part):
+    """[log] The decision log, and what the daemon says of itself on standard error."""
+
+    decisions: str = "-"
+    """A file, "-" for standard output, or "" for none."""
+    max_megabytes: Annotated[int, Field(ge=1)] = 100
+    """Size at which a decision file is rotated."""
+    backups: Annotated[int, Field(ge=0)] = 5
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: console on a terminal, else JSON."""
+
+
+class ExchangeConfig(_Part):
+    """[exchanges.NAME] A venue; NAME is the first part of its streams' names."""
+
+    dialect: Literal["binance-spot", "binance-usdm"]
+    ws_url: str | None = None
+    """Another host than the venue's own, e.g. a regional one or the simulator."""
+    rest_url: str | None = None
+
+
+class PolicyConfig(_Part):
+    """[policy] How probabilities become signals; a stream may set its own under `policy`."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1, strict=False)] | None = None
+    """Absent: the bundle's own."""
+    regime: Annotated[str, AfterValidator(_regime)] | None = None
+    """Preset of the regime machine; absent: the bundle's own."""
+    regime_gate: bool | None = None
+    """Long only when trending up, short only when trending down; absent: no gate."""
+    valid_bars: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """A signal expires this many bars after its own bar closed; absent: 1."""
+
+
+class StreamConfig(_Part):
+    """[[streams]] Symbols of one exchange and interval that one bundle decides."""
+
+    exchange: str
+    symbols: Annotated[list[Annotated[str, AfterValidator(_topic_level)]], Field(min_length=1)]
+    interval: Annotated[str, AfterValidator(_interval)]
+    bundle: Path = Field(strict=False)
+    any_symbol: bool = False
+    """Allow symbols that the bundle was not trained on."""
+    policy: PolicyConfig = PolicyConfig()
+
+
+class Config(_Part):
+    """The whole file."""
+
+    state: StateConfig = StateConfig()
+    mqtt: MqttConfig = MqttConfig()
+    log: LogConfig = LogConfig()
+    exchanges: dict[Annotated[str, AfterValidator(_topic_level)], ExchangeConfig]
+    policy: PolicyConfig = PolicyConfig()
+    streams: Annotated[list[StreamConfig], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _streams_fit(self) -> Config:
+        seen: set[tuple[str, str, str]] = set()
+        for index, part in enumerate(self.streams):
+            if part.exchange not in self.exchanges:
+                raise ValueError(
+                    f"streams.{index}.exchange: {part.exchange!r} is not among the exchanges "
+                    f"({', '.join(self.exchanges)}); add [exchanges.{part.exchange}]"
+                )
+            for symbol in part.symbols:
+                key = (part.exchange, symbol, part.interval)
+                if key in seen:
+                    raise ValueError(
+                        f"streams.{index}.symbols: {'/'.join(key)} is listed twice; remove one"
+                    )
+                seen.add(key)
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate the file; raises ConfigError with every problem."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [f"is not UTF-8 text (byte {error.start})"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(path, [_problem(dict(item)) for item in error.errors()]) from error
+    return _rooted(config, path.resolve().parent)
+
+
+def _problem(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_did_you_mean(error['loc'])}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{where}: is required"
+    found = "" if isinstance(error["input"], dict | list) else f" (found {error['input']!r})"
+    return f"{where}: {message}{found}" if where else message
+
+
+def _did_you_mean(location: tuple[str | int, ...]) -> str:
+    """Suggest the known key nearest to an unknown one."""
+    known = list(_model_at(location[:-1]).model_fields)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+
+
+def _model_at(location: tuple[str | int, ...]) -> type[BaseModel]:
+    """Find the model that validates the table at `location`."""
+    model: type[BaseModel] = Config
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            model = next(_models_in(field.annotation), model)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+_PATHS: Final = {
+    "state": ("path",),
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+}
+
+
+def _rooted(config: Config, folder: Path) -> Config:
+    """Make the file's paths absolute, from its own folder."""
+    updates: dict[str, Any] = {}
+    for name, keys in _PATHS.items():
+        part = getattr(config, name)
+        values = {key: folder / value for key in keys if (value := getattr(part, key))}
+        updates[name] = part.model_copy(update=values)
+    updates["streams"] = [
+        part.model_copy(update={"bundle": folder / part.bundle}) for part in config.streams
+    ]
+    if config.log.decisions not in ("", "-"):
+        file = str(folder / config.log.decisions)
+        updates["log"] = config.log.model_copy(update={"decisions": file})
+    return config.model_copy(update=updates)

@@ -1,0 +1,96 @@
+"""The `simulate` command, composed: candle files or a generator, played as a venue on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from candled.core.bar import HOUR, Bars, Interval
+from candled_adapters.candlefile import read_candles
+from candled_adapters.simulator.generator import generate_many, label
+from candled_adapters.simulator.server import Simulator
+
+_SYNTHETIC_START: Final = 1_735_689_600_000  # 2025-01-01
+_SYNTHETIC_BARS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationOptions:
+    """What to play and how."""
+
+    symbols: tuple[str, ...]
+    interval: Interval
+    candles: tuple[Path, ...]
+    """One file for each symbol; none for synthetic candles."""
+    port: int
+    speed: float
+    """Venue seconds in one of ours."""
+    start_at: int
+    bars: int | None
+    seed: int
+
+
+class SimulationError(Exception):
+    """Options that do not fit together."""
+
+
+def run_simulator(options: SimulationOptions) -> None:
+    """Serve until the last bar has been played, or SIGINT or SIGTERM."""
+    asyncio.run(_serve(options, load_markets(options)))
+
+
+def load_markets(options: SimulationOptions) -> dict[str, Bars]:
+    """Read or generate the bars of each symbol."""
+    if not options.candles:
+        count = _SYNTHETIC_BARS if options.bars is None else options.start_at + options.bars + 1
+        start = synthetic_start(options.interval)
+        return generate_many(options.seed, options.symbols, options.interval, start, count)
+    if len(options.candles) != len(options.symbols):
+        raise SimulationError(
+            f"{len(options.symbols)} symbols but {len(options.candles)} candle files; "
+            "name one file for each symbol"
+        )
+    return {
+        symbol: read_candles(path, options.interval).bars
+        for symbol, path in zip(options.symbols, options.candles, strict=True)
+    }
+
+
+def synthetic_start(interval: Interval) -> int:
+    """Return an open time for synthetic candles that is on the interval's grid."""
+    start = _SYNTHETIC_START
+    while not interval.on_grid(start):
+        start += HOUR
+    return start
+
+
+async def _serve(options: SimulationOptions, markets: dict[str, Bars]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    simulator = Simulator(
+        markets,
+        options.interval,
+        port=options.port,
+        speed=options.speed,
+        start_at=options.start_at,
+        bars=options.bars,
+    )
+    async with simulator:
+        source = "candle files" if options.candles else label(options.seed)
+        _say(f"playing {', '.join(markets)} {options.interval} from {source}")
+        _say(f"websocket {simulator.ws_url}")
+        _say(f"rest {simulator.rest_url}")
+        ends = {asyncio.create_task(e.wait()) for e in (stop, simulator.finished)}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,67 @@
+"""The tally: what the service has done since it started, and how long it took."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from candled.core.decision import Side
+from candled.ports import Entry
+from candled.service import BatchTimes
+
+_KEPT: Final = 100_000  # newest latencies
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts since the start, and the newest latencies of accepted signals."""
+
+    decisions: int
+    signals: int
+    no_decisions: int
+    delivered: int
+    """Signals that the broker has accepted."""
+    latency_p50_ms: float | None
+    """From the receipt of a bar's frame to the broker's acknowledgement of its signal."""
+    latency_p99_ms: float | None
+
+
+class Tally:
+    """Counts durable batches and accepted signals; given to the service and the MQTT sink."""
+
+    def __init__(self) -> None:
+        self._decisions = 0
+        self._signals = 0
+        self._no_decisions = 0
+        self._delivered = 0
+        self._latencies: deque[float] = deque(maxlen=_KEPT)
+
+    def durable(self, entries: Sequence[Entry], _times: BatchTimes) -> None:
+        """Count a batch that is on disk."""
+        self._decisions += len(entries)
+        for entry in entries:
+            self._signals += entry.decision.side.is_signal
+            self._no_decisions += entry.decision.side is Side.NO_DECISION
+
+    def acked(self, entries: Sequence[Entry], at_ns: int) -> None:
+        """Count signals that the broker has accepted."""
+        self._delivered += len(entries)
+        self._latencies.extend((at_ns - entry.received_ns) / 1e6 for entry in entries)
+
+    def summary(self) -> Summary:
+        """Return the counts so far."""
+        p50 = p99 = None
+        if self._latencies:
+            p50, p99 = (round(float(x), 3) for x in np.percentile(self._latencies, [50, 99]))
+        return Summary(
+            decisions=self._decisions,
+            signals=self._signals,
+            no_decisions=self._no_decisions,
+            delivered=self._delivered,
+            latency_p50_ms=p50,
+            latency_p99_ms=p99,
+        )

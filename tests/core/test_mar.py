@@ -1,0 +1,207 @@
+"""The ribbon kernel: its columns, its values, and one answer however it is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+from candled.core.bar import Bars
+from candled.core.features import feature_set
+from candled.core.features.mar import COLUMNS, MAR
+from candles import bars_at, bars_from_closes, candles, closes, differing, real_candles
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+HISTORY = 720
+BARS = candles(2_600, seed=3)
+TABLE = MAR.table(BARS)
+HARD = {
+    "tiny prices": candles(400, seed=5, price=3e-8, decimals=12),
+    "huge prices": candles(400, seed=6, price=4e6, decimals=1),
+    "one price": bars_from_closes(np.full(400, 0.9998)),
+    "a step": bars_from_closes(np.repeat([101.37, 55.55], 200)),
+    "two ticks": bars_from_closes(np.where(np.arange(400) % 2, 1.0001, 1.0002)),
+}
+few = settings(max_examples=25, deadline=None)
+
+
+def _against_pandas(bars: Bars) -> int:
+    """Assert the stated bounds for every complete row; return how many toss-ups fell otherwise."""
+    close = pd.Series(bars.close)
+    expected = reference.features(close)
+    may = {
+        name: np.asarray(cells)[40:] for name, cells in reference.toss_ups(expected, close).items()
+    }
+    assert tuple(expected.columns) == COLUMNS
+    table, price = MAR.table(bars)[40:], bars.close[40:]
+    fallen = 0
+    for at, name in enumerate(COLUMNS):
+        off = np.abs(table[:, at] - expected[name].to_numpy(np.float64)[40:])
+        if name in may:
+            assert (off <= may[name]).all(), name
+            fallen += int(np.count_nonzero(off))
+        elif name in ("spread_pct", "ma_range_pct"):
+            assert off.max() <= 1e-10, name
+        else:
+            assert (off <= 1e-12 * price).all(), name
+    return fallen
+
+
+def test_the_columns_are_the_contract():
+    """There are 220 columns, grouped by prefix as the notebook groups them, each name once."""
+    groups = ("ma", "spread", "slope")
+    counts = [sum(name.startswith(group) for name in COLUMNS) for group in groups]
+    assert counts == [103, 4, 99]
+    assert len(set(COLUMNS)) == len(COLUMNS) == 220
+    assert COLUMNS[0] == "ma5_sma"
+    assert COLUMNS[96:106] == (
+        "spread_sma", "spread_ema", "spread_wma", "spread_pct",
+        "ma_std_sma", "ma_range_sma", "ma_std_ema", "ma_range_ema", "ma_std_wma", "ma_range_wma",
+    )  # fmt: skip
+    assert COLUMNS[-3:] == ("price_position", "cross_above", "cross_below")
+
+
+def test_the_table_is_that_of_plain_pandas():
+    """On seeded candles every cell of a complete row is within the stated bounds of pandas."""
+    assert _against_pandas(BARS) == 0
+
+
+@pytest.mark.parametrize("name", ["tiny prices", "huge prices"])
+def test_the_bounds_hold_at_any_price(name):
+    """The bounds are relative to the price: a coin at 3e-8 and one at 4e6 satisfy them too."""
+    assert _against_pandas(HARD[name]) == 0
+
+
+@pytest.mark.parametrize("name", ["one price", "a step", "two ticks"])
+def test_only_toss_ups_may_differ_where_prices_repeat(name):
+    """With repeated prices, counts and flags differ from pandas only where rounding decides."""
+    _against_pandas(HARD[name])
+
+
+def test_all_real_candles_agree_with_plain_pandas():
+    """Over 37,883 real rows no cell is out of bounds, and at most 40 toss-ups fall otherwise."""
+    assert _against_pandas(real_candles()) <= 40
+
+
+def test_the_first_complete_row_is_41st():
+    """Row 39 still lacks a value, row 40 and all that follow are finite."""
+    assert not np.isfinite(TABLE[39]).all()
+    assert np.isfinite(TABLE[40:]).all()
+    assert MAR.window == 41
+
+
+@pytest.mark.parametrize("name", ["seeded", *HARD])
+def test_live_rows_from_the_first_bar_are_the_batch_rows(name):
+    """Pushing bar after bar from an empty state gives every row of the table, bit for bit."""
+    bars = {"seeded": BARS[:1_000], **HARD}[name]
+    state = MAR.state(1)
+    rows = [state.push(np.array([0]), bars[at : at + 1]) for at in range(len(bars))]
+    assert differing(np.concatenate(rows), MAR.table(bars)) == 0
+
+
+@few
+@given(st.integers(1, len(BARS)), st.integers(1, 300))
+def test_blocks_of_any_size_give_the_same_table(size, length):
+    """How the table is cut into blocks changes no bit."""
+    bars = BARS[:length]
+    blocks = list(MAR.blocks(bars, size))
+    assert all(len(block) <= size for block in blocks)
+    assert differing(np.concatenate(blocks), MAR.table(bars)) == 0
+
+
+@few
+@given(st.integers(1, len(BARS)))
+def test_later_bars_never_change_a_row(length):
+    """The table of a truncated history is the beginning of the whole one."""
+    assert differing(MAR.table(BARS[:length]), TABLE[:length]) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+@few
+@given(data=st.data())
+def test_any_grouping_of_streams_gives_the_batch_rows(count, data):
+    """Streams with different pasts, pushed together in any groups and order, keep their bits."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    starts = random.integers(0, len(BARS) - HISTORY - 3, count)
+    state = MAR.state(count)
+    for row, start in enumerate(starts):
+        state.warm(row, BARS[start : start + HISTORY])
+    for at in starts[None, :] + HISTORY + np.arange(2)[:, None]:
+        order = random.permutation(count)
+        cuts = np.sort(random.integers(0, count + 1, data.draw(st.integers(0, 3))))
+        for group in filter(len, np.split(order, cuts)):
+            rows = state.push(group, bars_at(BARS, at[group]))
+            assert differing(rows, TABLE[at[group]]) == 0
+
+
+@few
+@given(st.integers(0, len(BARS) - HISTORY - 20), st.integers(0, 200))
+def test_a_restart_with_the_history_changes_nothing(start, more):
+    """Rows after a warm start of 720 bars, or of any more, are the batch rows, bit for bit."""
+    split = min(start + HISTORY + more, len(BARS) - 20)
+    state = MAR.state(3)
+    state.warm(1, BARS[start:split])
+    for at in range(split, split + 20):
+        row = state.push(np.array([1]), BARS[at : at + 1])
+        assert differing(row, TABLE[at : at + 1]) == 0
+
+
+def test_the_averages_forget_where_they_began():
+    """From 300 cold starts all columns reach the batch's bits within the history and keep them."""
+    starts = np.linspace(1, len(BARS) - 800, 300).astype(int)
+    lanes = np.arange(len(starts))
+    state, last_wrong = MAR.state(len(lanes)), np.zeros(len(lanes), dtype=int)
+    for age in range(800):
+        rows = state.push(lanes, bars_at(BARS, starts + age))
+        wrong = (rows != TABLE[starts + age]) & ~(np.isnan(rows) & np.isnan(TABLE[starts + age]))
+        last_wrong[wrong.any(axis=1)] = age
+    assert last_wrong.min() > 300  # the test can see it: a long average remembers for long
+    assert last_wrong.max() < HISTORY
+
+
+@few
+@given(st.integers(0, len(BARS) - 60))
+def test_simple_and_weighted_columns_need_41_bars_only(start):
+    """All but the exponential columns are a function of the newest 41 closes and nothing else."""
+    fixed = [at for at, name in enumerate(COLUMNS) if not name.endswith("_ema")]
+    short = MAR.table(BARS[start : start + 60])
+    assert differing(short[40:, fixed], TABLE[start + 40 : start + 60, fixed]) == 0
+
+
+def test_warming_again_forgets_the_old_stream():
+    """A row that is warmed anew, even with nothing, holds no trace of what it was."""
+    state = MAR.state(1)
+    state.warm(0, BARS[500:1300])
+    state.warm(0, BARS[:0])
+    row = np.array([0])
+    pushed = [state.push(row, BARS[at : at + 1]) for at in range(60)]
+    assert differing(np.concatenate(pushed), TABLE[:60]) == 0
+
+
+def test_an_unknown_set_is_refused_by_name():
+    """Asking for a set that does not exist names those that do."""
+    assert feature_set("mar") is MAR
+    with pytest.raises(ValueError, match=r"'mars'.*known are mar"):
+        feature_set("mars")
+
+
+def test_ribbon_of_a_known_ramp():
+    """On closes 1, 2, 3, ... the averages, slopes and counts are what arithmetic says."""
+    row = dict(zip(COLUMNS, MAR.table(bars_from_closes(np.arange(1.0, 61.0)))[59], strict=True))
+    assert row["ma5_sma"] == 58.0  # (56 + ... + 60) / 5
+    assert row["ma36_sma"] == 42.5  # (25 + ... + 60) / 36
+    assert row["ma5_wma"] == pytest.approx(880 / 15)  # (56 + 2*57 + 3*58 + 4*59 + 5*60) / 15
+    assert row["slope_ma36_sma"] == row["slope_ma5_wma"] == pytest.approx(1.0)
+    assert row["bullish_count_ema"] == 32
+    assert row["bearish_count_sma"] == 0
+    assert row["price_position"] == 1.0
+    assert row["ma_std_sma"] == pytest.approx(np.std(np.arange(5, 37) / 2, ddof=1))
+
+
+def test_crossings_are_flagged_on_the_bar_that_crosses():
+    """A jump out of a flat market flags `cross_above` once, a fall back `cross_below` once."""
+    path = np.concatenate([closes(60, seed=9, price=100.0), [150.0, 151.0], [40.0, 39.0]])
+    table = MAR.table(bars_from_closes(path))[60:]
+    assert table[:, COLUMNS.index("cross_above")].tolist() == [1, 0, 0, 0]
+    assert table[:, COLUMNS.index("cross_below")].tolist() == [0, 0, 1, 0]

@@ -1,0 +1,187 @@
+"""Fakes of the service's parts for tests of the parts around them: an outbox, a board, a clock.
+
+They keep everything in memory and remember what was asked of them, so that tests can look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from candled.core.bar import MINUTE, Interval, Stream
+from candled.core.decision import (
+    Decision,
+    Probabilities,
+    Reason,
+    Side,
+    Source,
+    Target,
+    decision_id,
+)
+from candled.ports import Entry, Health, ServiceState
+
+BTC = Stream("binance", "BTCUSDT", "1m")
+EVENING_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
+
+
+def float32(value: float) -> float:
+    """Return a float32, widened to a Python float as decisions hold them."""
+    return float(np.float32(value))
+
+
+class FixedClock:
+    """A venue's clock that stands still until it is set; its seconds last as long as ours."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def now_ms(self) -> int:
+        """Return what it was set to (UTC ms)."""
+        return self.now
+
+    def local_seconds(self, venue_ms: float) -> float:
+        """Return the same duration in seconds."""
+        return venue_ms / 1000
+
+
+class MemoryOutbox:
+    """An outbox whose entries and marks live in lists."""
+
+    def __init__(self, entries: Iterable[Entry] = (), epoch: str = "epoch-1") -> None:
+        self.epoch = epoch
+        self.entries = list(entries)
+        self.marks: list[tuple[str, int]] = []
+        """Every mark in the order it was made: (sink, position)."""
+        self._more = asyncio.Event()
+
+    def add(self, *entries: Entry) -> None:
+        """Append entries and wake who waits for them."""
+        self.entries.extend(entries)
+        self._more.set()
+
+    def position(self, sink: str) -> int:
+        return max((position for name, position in self.marks if name == sink), default=0)
+
+    def after(self, position: int, limit: int) -> list[Entry]:
+        first = bisect.bisect_right(self.entries, position, key=lambda entry: entry.position)
+        return self.entries[first : first + limit]
+
+    def mark(self, sink: str, position: int) -> None:
+        self.marks.append((sink, position))
+
+    def latest(self) -> list[Entry]:
+        return list({entry.decision.stream: entry for entry in self.entries}.values())
+
+    async def wait(self, position: int) -> None:
+        while not self.entries or self.entries[-1].position <= position:
+            self._more.clear()
+            await self._more.wait()
+
+
+class Board:
+    """A health board that is online until told otherwise, and keeps what is reported to it."""
+
+    def __init__(self) -> None:
+        self._health = Health(ServiceState.ONLINE, (), EVENING_MS)
+        self._news = asyncio.Event()
+        self.reports: list[tuple[str, str | None]] = []
+        """Every report in order: (part, problem)."""
+
+    @property
+    def health(self) -> Health:
+        return self._health
+
+    @property
+    def problem(self) -> str | None:
+        """What was reported last, by anyone."""
+        return self.reports[-1][1] if self.reports else None
+
+    def set(self, state: ServiceState, *reasons: str) -> None:
+        """Change the health and wake who waits for it."""
+        self._health = Health(state, reasons, EVENING_MS)
+        self._news.set()
+
+    def report(self, part: str, problem: str | None) -> None:
+        self.reports.append((part, problem))
+
+    async def changed(self, seen: Health) -> Health:
+        while self._health == seen:
+            self._news.clear()
+            await self._news.wait()
+        return self._health
+
+
+class Decisions:
+    """Makes numbered entries, minute after minute, as a journal would hold them."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._bars: dict[Stream, int] = {}
+        self._seqs: dict[Stream, int] = {}
+
+    def make(self, side: Side = Side.LONG, stream: Stream = BTC) -> Entry:
+        """Return the next entry of `stream`."""
+        self._position += 1
+        bar = self._bars[stream] = self._bars.get(stream, -1) + 1
+        if side.is_signal:
+            self._seqs[stream] = self._seqs.get(stream, 0) + 1
+        decision = _decision(side, stream, EVENING_MS + bar * Interval(stream.interval).typical_ms)
+        last_seq = self._seqs.get(stream, 0)
+        return Entry(
+            position=self._position,
+            decision=decision,
+            seq=last_seq if side.is_signal else None,
+            last_seq=last_seq,
+            source=Source.WS,
+            received_ns=(decision.bar_close + 38) * 1_000_000,
+            received_ms=decision.bar_close + 38,
+            decided_ms=decision.bar_close + 41,
+        )
+
+    def some(self, count: int, side: Side = Side.LONG, stream: Stream = BTC) -> list[Entry]:
+        """Return the next `count` entries of `stream`."""
+        return [self.make(side, stream) for _ in range(count)]
+
+
+def _decision(side: Side, stream: Stream, bar_open: int) -> Decision:
+    asked = side is not Side.NO_DECISION
+    return Decision(
+        id=decision_id(stream, "model-digest", "policy-digest", bar_open, 0),
+        stream=stream,
+        bar_open=bar_open,
+        bar_close=bar_open + Interval(stream.interval).typical_ms,
+        revision=0,
+        side=side,
+        reason=None if asked else Reason.WARMUP,
+        probabilities=Probabilities(*map(float32, (0.21, 0.6123, 0.1777))) if asked else None,
+        threshold=0.6,
+        target=Target(lookahead_bars=10, profit_pct=0.6, stop_pct=0.3),
+        price=93_576.01,
+        regime=1,
+        raw_regime=2,
+        quality=(),
+        model="ribbon",
+        model_digest="model-digest",
+        policy_digest="policy-digest",
+        valid_until=bar_open + 2 * MINUTE,
+    )
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0, what: str = "") -> None:
+    """Wait for `condition` to hold, looking every few milliseconds; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        await asyncio.sleep(0.005)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with_error = await asyncio.gather(task, return_exceptions=True)
+    for error in with_error:
+        assert error is None or isinstance(error, asyncio.CancelledError), repr(error)
