@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos bench wheel-test lock clean
+.PHONY: demo test lint chaos unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -15,7 +15,10 @@ test: $(VENV)/.dev mosquitto ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
-	$(BIN)/python -m pytest tests/chaos --chaos-bars $(or $(BARS),5000) -s $(ARGS)
+	CANDLED_CHAOS_BARS=$(or $(BARS),5000) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+unit: ## the systemd unit, judged by systemd itself
+	systemd-analyze security --offline=true --threshold=25 systemd/candled.service | tail -1
 
 bench: $(VENV)/.run mosquitto ## against the notebook's way
 	$(BIN)/candled bench $(ARGS)

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from candled.core.bar import COLUMNS, HOUR, Bars
 from numpy.typing import NDArray
+
+from candled.core.bar import COLUMNS, HOUR, Bars
 
 START_MS = 1_700_000_000_000 // HOUR * HOUR
 

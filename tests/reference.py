@@ -151,7 +151,7 @@ def label_loop(
     stop: float,
     regime: list[int] | None = None,
 ) -> pd.DataFrame:
-    """The notebook's labels, one row at a time, of a frame with high, low and close."""
+    """Label a frame of high, low and close as the notebook does, one row at a time."""
     n = len(frame)
     names = ("future_high", "future_low", "future_return_up", "future_return_down")
     out: dict[str, list[Any]] = {name: [np.nan] * n for name in names}

@@ -41,6 +41,20 @@ class Patience:
         return self.confirm_s / (self.confirm_reads - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What REST is to be asked: bars with open times in [start_ms, end_ms], at most `limit`."""
+
+    start_ms: int | None
+    """None asks for the last ones."""
+    end_ms: int | None
+    limit: int
+    server_ms: int
+    """Server time, taken before; rows that close later do not count."""
+    epoch: int
+    """The connection that it was asked under."""
+
+
 class Sightings:
     """Counts consecutive answers that show the same hole with rows on both sides."""
 
@@ -79,9 +93,8 @@ def holes_in(opens: Sequence[int], interval: Interval) -> list[Hole]:
 def first_broken(bars: Bars, interval: Interval) -> tuple[int, Rule] | None:
     """Return the index of the first row that breaks a rule, and the rule."""
     fine = np.ones(len(bars), dtype=np.bool_)
-    with np.errstate(invalid="ignore"):  # the rules test for infinity by inf - inf
-        for rule in RULES:
-            fine &= rule.holds(bars)
+    for rule in RULES:
+        fine &= rule.holds(bars)
     fine &= np.fromiter(map(interval.on_grid, bars.open_time.tolist()), np.bool_, len(bars))
     if fine.all():
         return None
@@ -112,13 +125,18 @@ class Backlog:
         self._later: list[Bar] = []
         self.done = False
         """Whether nothing older is wanted or to be had."""
-        self.from_listing = False
         self.gaps = 0
+        self._ended = False
 
     @property
     def confirming(self) -> bool:
         """Whether the last answer showed something missing that is yet to be believed."""
         return bool(self._sightings)
+
+    @property
+    def from_listing(self) -> bool:
+        """Whether the venue has no bar before the first of `bars`."""
+        return self._ended and sum(map(len, self._pages)) + len(self._later) <= self._wanted
 
     @property
     def last_open(self) -> int | None:
@@ -156,9 +174,8 @@ class Backlog:
         self.gaps += holes
         if len(rows):
             self._pages.insert(0, rows)
-        enough = sum(map(len, self._pages)) >= max(self._wanted, 1)
-        self.from_listing = ended and not enough
-        self.done = ended or enough
+        self._ended = ended
+        self.done = ended or sum(map(len, self._pages)) >= max(self._wanted, 1)
 
     def add(self, bar: Bar) -> None:
         """Add a later bar, which still belongs to the history."""

@@ -12,47 +12,21 @@ is pushed on the subscription that was there before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from candled.core.bar import Bar, Bars, Interval, Rule, broken_rule, iso
+from candled.core.bar import Bar, Bars, Interval, broken_rule, iso
 from candled.core.decision import BarClosed, Source
 from candled.ports import Clock, FeedEvent, History, Resume, StreamHealth, StreamState
 from candled_adapters.backlog import (
     Backlog,
     Patience,
+    Read,
     Sightings,
     closed_rows,
     complaint,
     first_broken,
     holes_in,
 )
+from candled_adapters.pushed import Held, Moment
 from candled_adapters.stats import SourceStats
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Now, on the three clocks that matter."""
-
-    local_s: float
-    """Monotonic, for delays."""
-    venue_ms: int
-    """The venue's clock (UTC ms)."""
-    wall_ns: int
-    """Wall clock, for records only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What REST is to be asked: bars with open times in [start_ms, end_ms], at most `limit`."""
-
-    start_ms: int | None
-    """None asks for the last ones."""
-    end_ms: int | None
-    limit: int
-    server_ms: int
-    """Server time, taken before; rows that close later do not count."""
-    epoch: int
-    """The connection that it was asked under."""
 
 
 class Continuity:
@@ -75,9 +49,8 @@ class Continuity:
         self._backlog: Backlog | None = None
         if resume.after is None or resume.history > 0:
             self._backlog = Backlog(resume.history, self._interval, page, self._patience)
-        self._buffer: dict[int, tuple[Bar, Moment]] = {}
+        self._held = Held(resume.stream, stats, self._patience.buffer)
         self._sightings = Sightings(self._patience)
-        self._last: Bar | None = None
         self._reason = ""
         self._epoch = 0
         self._up = self._caught_up = self._asking = False
@@ -86,6 +59,11 @@ class Continuity:
         self._attempts = 0
 
     # --- what happens to it -----------------------------------------------------------------
+
+    def contacted(self, server_ms: int) -> None:
+        """Take note of the server time at the first contact: a new stream's history ends here."""
+        if self._boundary is None:
+            self._boundary = server_ms
 
     def connected(self, moment: Moment) -> list[FeedEvent]:
         """Take note that its subscription is in place; it will want to ask REST now."""
@@ -96,7 +74,7 @@ class Continuity:
         return self._health(StreamState.WARMING, "catching up") if self.state is None else []
 
     def disconnected(self, reason: str) -> list[FeedEvent]:
-        """Take note that nothing is pushed any more."""
+        """Take note that nothing is pushed, or cannot be asked for yet."""
         self._up = self._caught_up = False
         self._ask_at = None
         return self._health(StreamState.DOWN, reason)
@@ -105,17 +83,16 @@ class Continuity:
         """Take a bar that the venue pushed as closed; return what may go out."""
         rule = broken_rule(bar, self._interval)
         if rule:
-            self._quarantine(bar, rule)
+            self._held.quarantine(bar, rule)
             self._suspect(moment)
             return []
-        if self._is_known(bar):
+        if not self._held.keep(bar, moment, self._next):
             return []
-        self._buffer[bar.open_time] = (bar, moment)
         events: list[FeedEvent] = []
         self._drain(events)
-        if self._buffer:
-            self._trim()
-        if self._buffer and self._caught_up:
+        if self._held:
+            self._held.trim(self._next)
+        if self._held and self._caught_up:
             self._suspect(moment)
             events += self._health(StreamState.HOLDING, self._waiting())
         elif self._caught_up and not self._asking:
@@ -125,9 +102,8 @@ class Continuity:
     def answer(self, read: Read, bars: Bars, moment: Moment) -> list[FeedEvent]:
         """Take REST's answer to `read` (ascending); return what may go out."""
         self._asking = False
-        if self._after is not None and self._after >= read.server_ms:
-            reason = f"its last bar, {iso(self._after)}, is later than the venue's time"
-            return self._stop(reason, moment)
+        if self._is_ahead(max(read.server_ms, moment.venue_ms)):
+            return self._stop("its last bar is later than the venue's time", moment)
         events: list[FeedEvent] = []
         before = self._next
         if self._gathering is not None:
@@ -135,7 +111,7 @@ class Continuity:
         else:
             problem = self._advance(read, bars, moment, events)
         self._drain(events)
-        self._trim()
+        self._held.trim(self._next)
         self._tell_history(events)
         progress = self._next != before
         if progress:
@@ -179,13 +155,13 @@ class Continuity:
 
     def read(self, server_ms: int) -> Read:
         """Return what to ask, given a server time that was asked for after `fresh_after`."""
-        if self._boundary is None:
-            self._boundary = server_ms
+        self.contacted(server_ms)
+        boundary = server_ms if self._boundary is None else self._boundary
         if self._gathering is not None:
-            newest = self._boundary - 1 if self._after is None else self._after
+            newest = boundary - 1 if self._after is None else self._after
             end, limit = self._gathering.question(newest)
             return Read(None, end, limit, server_ms, self._epoch)
-        start = self._boundary - 2 * self._interval.typical_ms
+        start = boundary - 2 * self._interval.typical_ms
         if self._next is not None:
             start = self._interval.back(self._next, 2)
         slots = max(0, server_ms - start) // self._interval.typical_ms + 3
@@ -205,47 +181,20 @@ class Continuity:
             return self._interval.end(self._next)
         return (self._boundary or 0) + self._interval.typical_ms
 
-    def _is_known(self, bar: Bar) -> bool:
-        if bar.open_time in self._buffer:
-            return self._count_duplicate(self._buffer[bar.open_time][0], bar)
-        if self._last is not None and bar.open_time == self._last.open_time:
-            return self._count_duplicate(self._last, bar)
-        late = self._next is not None and bar.open_time < self._next
-        self._stats.late += late
-        return late
-
-    def _count_duplicate(self, known: Bar, bar: Bar) -> bool:
-        if known == bar:
-            self._stats.duplicates_same += 1
-        else:
-            self._stats.duplicates_changed += 1
-        return True
-
-    def _trim(self) -> None:
-        """Forget pushes that REST has overtaken, and the oldest of too many."""
-        if self._next is not None and self._buffer and min(self._buffer) < self._next:
-            self._buffer = {t: held for t, held in self._buffer.items() if t >= self._next}
-        if len(self._buffer) > self._patience.buffer:
-            del self._buffer[min(self._buffer)]
-            self._stats.overflowed += 1
-
-    def _quarantine(self, bar: Bar, rule: Rule) -> None:
-        self._stats.quarantined += 1
-        self._stats.quarantined_sample = (
-            f"{self.stream.path}: {rule.field} {rule.demand}; found {bar}"
-        )
+    def _is_ahead(self, venue_ms: int) -> bool:
+        """Whether the last bar opened in the venue's future: another venue, or a wrong clock."""
+        return self._next is not None and self._interval.back(self._next, 1) > venue_ms
 
     def _drain(self, events: list[FeedEvent]) -> None:
         """Let go what is next, as long as it is there."""
         if self._next is None or self._gathering is not None:
             return
-        while self._next in self._buffer:
-            bar, moment = self._buffer.pop(self._next)
-            self._pass(bar, Source.WS, moment, events)
+        while (held := self._held.pop(self._next)) is not None:
+            self._pass(held[0], Source.WS, held[1], events)
 
     def _pass(self, bar: Bar, source: Source, moment: Moment, events: list[FeedEvent]) -> None:
         self._next = self._interval.end(bar.open_time)
-        self._last = bar
+        self._held.last = bar
         self._attempts, self._not_before = 0, 0.0
         if self._backlog is not None and bar.close_time < (self._boundary or 0):
             self._backlog.add(bar)
@@ -277,7 +226,7 @@ class Continuity:
         fresh = rows[skip:]
         broken = first_broken(fresh, self._interval)
         if broken:
-            self._quarantine(fresh.row(broken[0]), broken[1])
+            self._held.quarantine(fresh.row(broken[0]), broken[1])
         good = fresh[: broken[0]] if broken else fresh
         self._sight(good, moment.local_s, anchored=skip > 0)
         for bar in good:
@@ -306,10 +255,7 @@ class Continuity:
             return
         ends = [] if opens[0] == self._next else [(self._next, opens[0])]
         holes = ends + holes_in(opens, self._interval)
-        held = self._buffer
-        self._sightings.see(
-            [hole for hole in holes if not any(hole[0] <= t < hole[1] for t in held)], now_s
-        )
+        self._sightings.see([hole for hole in holes if not self._held.any_in(*hole)], now_s)
 
     def _may_pass(self, bar: Bar, now_s: float) -> bool:
         """Whether nothing is missing before `bar`, or what is missing never was."""
@@ -329,7 +275,7 @@ class Continuity:
             return self._retry(problem, moment)
         if not self._up:
             return []
-        behind = self._due_ms <= read.server_ms or bool(self._buffer)
+        behind = self._due_ms <= read.server_ms or bool(self._held)
         if self._gathering is not None or (behind and more):
             self._ask_at = moment.local_s
             return []

@@ -7,6 +7,7 @@ wishes to REST, and what they let out to `emit`, in order and from one task alon
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,7 +17,7 @@ import httpx
 from candled.core.bar import Bar
 from candled.ports import Clock, Emit, FeedEvent, Resume
 from candled_adapters.backlog import Patience
-from candled_adapters.continuity import Continuity, Moment
+from candled_adapters.continuity import Continuity
 from candled_adapters.exchanges.dialect import (
     Control,
     ControlKind,
@@ -25,7 +26,8 @@ from candled_adapters.exchanges.dialect import (
     MalformedFrame,
     Subscription,
 )
-from candled_adapters.rest import Rest
+from candled_adapters.pushed import Moment
+from candled_adapters.rest import NotAnsweredError, Rest
 from candled_adapters.session import Session
 from candled_adapters.socket import ConnectBudget, Socket, SocketSettings
 from candled_adapters.stats import SourceStats
@@ -81,10 +83,28 @@ class VenueFeed:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._session.start(tasks)
+                    await self._first_contact(rest, machines, self._session)
                     for shard in self._shards(machines, self._session):
                         tasks.create_task(shard.socket.run())
             finally:
                 self._session = None
+
+    async def _first_contact(
+        self, rest: Rest, machines: list[Continuity], session: Session
+    ) -> None:
+        """Ask the venue's time before anything else: what closes from then on is to be decided."""
+        pause = self._settings.patience.first_retry_s
+        while True:
+            try:
+                server_ms = await rest.server_time(time.monotonic())
+            except NotAnsweredError as error:
+                await session.out([e for m in machines for e in m.disconnected(str(error))])
+                await asyncio.sleep(pause)
+                pause = min(2.0 * pause, self._settings.patience.last_retry_s)
+                continue
+            for machine in machines:
+                machine.contacted(server_ms)
+            return
 
     def _shards(self, machines: list[Continuity], session: Session) -> Iterable[_Shard]:
         limits = self._dialect.limits

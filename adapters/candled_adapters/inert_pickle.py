@@ -28,6 +28,7 @@ from candled_adapters.inert_values import (
     Limits,
     built,
     call,
+    cost,
     measure,
     named,
     numbers,
@@ -70,7 +71,7 @@ class _Machine:
         self.position = 0
         self.started = 0
         self.operations = 0
-        self.encoded = 0
+        self.made = 0
         self.nested = False
         self.clear()
 
@@ -227,12 +228,13 @@ class _Machine:
         args, function = self.pop_tuple(), self.pop()
         if not isinstance(function, Global):
             raise Refused(f"calls {show(function)}")
-        result = call(function, args)
-        if isinstance(result, bytes):  # one remembered text could be encoded over and over
-            self.encoded += len(result)
-            if self.encoded > self.limits.size:
-                raise Refused(f"makes more than {self.limits.size} bytes out of text")
-        self.push(result)
+        self.make(call(function, args))
+
+    def make(self, value: object) -> None:
+        self.made += cost(value)
+        if self.made > self.limits.made:
+            raise Refused(f"makes more than {self.limits.made} bytes out of its parts")
+        self.push(value)
 
     def new(self) -> None:
         args, kind = self.pop_tuple(), self.pop()
@@ -250,7 +252,7 @@ class _Machine:
             value = self.array(record)
         if record.slot is not None and value is not record:
             self.memo[record.slot] = value
-        self.push(value)
+        self.make(value)
 
     def array(self, wrapper: Inert) -> object:
         """Read the array that follows its wrapper."""

@@ -74,7 +74,9 @@ class Limits:
     """What a file may cost. Texts, bytes and arrays never exceed the file's own (unpacked) size."""
 
     size: int = 256 * 2**20
-    """Bytes, unpacked; also for all bytes made from text."""
+    """Bytes, unpacked."""
+    made: int = 2**30
+    """Bytes of all that known functions make, counted each time: one text could serve for many."""
     operations: int = 500_000
     """Opcodes; a model of any size needs a few hundred, its trees are one string of bytes."""
     memo: int = 200_000
@@ -116,6 +118,15 @@ def built(record: Inert, state: object) -> object:
     return record
 
 
+def cost(value: object) -> int:
+    """Return about how many bytes were looked at to make `value`."""
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    return 64 * len(value) if isinstance(value, tuple) else 0
+
+
 def wrapped(state: dict[str, object]) -> Wrapped:
     """Read the state of a NumpyArrayWrapper."""
     known = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
@@ -145,14 +156,14 @@ def numbers(
 
 
 def parts(value: object) -> Iterator[object]:
-    """Yield what a container holds; nothing for anything else."""
+    """Yield what a container holds; nothing for anything else. Each part may be shared."""
     if isinstance(value, list | tuple):
         yield from value
     elif isinstance(value, dict):
         yield from value.values()
     elif isinstance(value, Inert):
-        yield from value.args
-        yield from (value.state or {}).values()
+        yield value.args
+        yield value.state
 
 
 def measure(root: object, limits: Limits) -> None:
@@ -162,6 +173,8 @@ def measure(root: object, limits: Limits) -> None:
     todo = [(root, False)]
     while todo:
         value, entered = todo.pop()
+        if id(value) in known:  # before looking at its parts: it may be shared very often
+            continue
         held = [part for part in parts(value) if isinstance(part, list | tuple | dict | Inert)]
         if entered:
             sizes = [known[id(part)] for part in held]
@@ -170,10 +183,9 @@ def measure(root: object, limits: Limits) -> None:
             if depth > limits.depth or nodes > limits.nodes:
                 raise Refused("is nested too deep or repeats itself too often")
             known[id(value)] = (depth, nodes)
-            above.discard(id(value))
         elif id(value) in above:
             raise Refused("contains itself")
-        elif id(value) not in known:
+        else:
             above.add(id(value))
             todo.append((value, True))
             todo.extend((part, False) for part in held)

@@ -70,7 +70,7 @@ class NotebookModel:
     mean: NDArray[np.float64]
     """[k], read-only; zeros if the scaler does not centre."""
     scale: NDArray[np.float64]
-    """[k], read-only, above zero; ones if the scaler does not scale. scaled = (x - mean) / scale."""
+    """[k], read-only, above zero; ones if it does not scale. scaled = (x - mean) / scale."""
     sources: dict[str, str]
     """File name -> SHA-256 of the file (hex)."""
 

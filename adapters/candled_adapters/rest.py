@@ -15,7 +15,7 @@ import httpx
 
 from candled.core.bar import Bars, Stream
 from candled.core.clock import ClockSample
-from candled_adapters.continuity import Read
+from candled_adapters.backlog import Read
 from candled_adapters.exchanges.dialect import Dialect, MalformedFrame, RefusalKind, Request
 from candled_adapters.stats import SourceStats
 from candled_adapters.venuetime import VenueTime

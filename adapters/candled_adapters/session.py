@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from candled.ports import Emit, FeedEvent
-from candled_adapters.continuity import Continuity, Moment
+from candled_adapters.continuity import Continuity
+from candled_adapters.pushed import Moment
 from candled_adapters.rest import NotAnsweredError, Rest
 from candled_adapters.venuetime import VenueTime
 

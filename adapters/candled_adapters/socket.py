@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-_BURST: Final = 32  # a batch from here on is worth a look whether more has arrived
+_BURST: Final = 8  # a batch from here on is worth a look whether more has arrived
 _BURST_WAIT_S: Final = 0.02
 _PENDING: Final = 20_000  # frames read ahead of a listener that is slow
 _CLOSE_S: Final = 0.5
@@ -162,7 +162,8 @@ class Socket:
         """Move frames to the batch; only waits when nothing more has arrived."""
         try:
             while True:
-                self._frames.append(await connection.recv(decode=False))
+                frame = await connection.recv(decode=False)
+                self._frames.append(frame)
                 self._arrived.set()
                 if len(self._frames) >= _PENDING:
                     self._taken.clear()

@@ -1,7 +1,7 @@
 """The receiving end: a durable MQTT 5 subscription that survives lost connections.
 
-A message may come more than once (QoS 1): tell them apart by their `id`. Knows topics and bytes, and
-nothing of what is in them.
+A message may come more than once (QoS 1): tell them apart by their `id`. Knows topics and bytes,
+and nothing of what is in them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Subscriber:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _client(self) -> aiomqtt.Client:
-        session = Properties(PacketTypes.CONNECT)
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = _SESSION_SECONDS
         return aiomqtt.Client(
             self.host,

@@ -23,7 +23,8 @@ from candled.core.bar import Stream, iso
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
 from candled_adapters.exchanges.dialect import Dialect, MalformedFrame
-from candled_adapters.sinks.mqtt_link import Link, LinkError, Message
+from candled_adapters.sinks.mqtt_link import Link, LinkError
+from candled_adapters.sinks.mqtt_messages import Message
 
 _LEAST_FREE_BYTES: Final = 200_000_000
 _SKEW_MS: Final = 1_000
@@ -122,10 +123,8 @@ async def _exchange(config: Config, name: str, streams: Sequence[Stream]) -> lis
             answer = await client.request(request.method, request.target, content=request.body)
             server_ms = dialect.parse_time(answer.content)
             skew = server_ms - int((asked + time.time()) * 500)
-            found = [_skew(where, base, skew)]
-            for stream in streams:
-                found.append(await _stream(dialect, client, stream, where))
-            return found
+            newest = [await _stream(dialect, client, stream, where) for stream in streams]
+            return [_skew(where, base, skew), *newest]
     except (httpx.HTTPError, MalformedFrame) as error:
         text = f"{base} cannot be asked: {error or type(error).__name__}; see rest_url"
         return [Finding(where, text, Exit.TEMPORARY)]

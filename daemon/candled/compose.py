@@ -11,7 +11,7 @@ import hashlib
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,7 @@ from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
 from candled_adapters.sinks.payload import Info, ModelInfo
+from candled_adapters.venuetime import VenueTime
 
 DIALECTS: dict[str, Binance] = {"binance-spot": SPOT, "binance-usdm": USDM}
 
@@ -149,10 +150,10 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         _feed(name, config.exchanges[name])
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
     ]
-    clocks: dict[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
+    clocks = {feed.exchange: feed.clock for feed in feeds}
     info = _info(config, lanes, journal.epoch)
     sinks: list[Sink] = [
-        MqttSink(mqtt_settings(config), clocks.__getitem__, lambda: info, on_acked=tally.acked)
+        MqttSink(mqtt_settings(config), _clock_of(clocks), lambda: info, on_acked=tally.acked)
     ]
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
@@ -166,6 +167,12 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         on_ready=lambda: notify("READY=1"),
     )
     return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
+
+
+def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:
+    """Find an exchange's clock; the journal may hold entries of one that is not configured now."""
+    wall_time = VenueTime(lambda: None)
+    return lambda exchange: clocks.get(exchange, wall_time)
 
 
 def _feed(name: str, config: ExchangeConfig) -> VenueFeed:

@@ -54,12 +54,58 @@ def test_cycle():
     assert "contains itself" in refusal(pickle.dumps(loop)).what
 
 
+ENCODE = b"c_codecs\nencode\n\x94" + LONG_TEXT + b"X\x06\x00\x00\x00latin1\x86\x94"
+MEGABYTE = b"B" + struct.pack("<I", 2**20) + bytes(2**20)
+
+
 def test_repeated_encoding():
     """One remembered text cannot be made into bytes again and again without end."""
-    body = b"c_codecs\nencode\n\x94" + LONG_TEXT + b"X\x06\x00\x00\x00latin1\x86\x94"
-    raw = P + b"(" + body + b"(" + b"h\x00h\x01R" * 200 + b"tt."
-    assert "bytes out of text" in refusal(raw, size=100_000).what
+    raw = P + b"(" + ENCODE + b"(" + b"h\x00h\x01R" * 200 + b"tt."
+    assert "out of its parts" in refusal(raw, made=100_000).what
     assert inert(raw)
+
+
+def repeated_truths():
+    dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00b1\x85R(K\x03X\x01\x00\x00\x00|NNN"
+    dtype += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    args = b"(" + MEGABYTE + dtype + b"J\x00\x00\x10\x00\x85X\x01\x00\x00\x00Ct\x94"
+    return b"cnumpy._core.numeric\n_frombuffer\n\x94" + args + b"h\x00h\x01R" * 100_000
+
+
+def repeated_names():
+    dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R(K\x03X\x01\x00\x00\x00|NNN"
+    dtype += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    names = b"](" + b"X\x01\x00\x00\x00a" * 100_000 + b"e"
+    state = b"(K\x01J\xa0\x86\x01\x00\x85" + dtype + b"\x89" + names + b"t\x94"
+    make = b"cnumpy.core.multiarray\n_reconstruct\n\x94cnumpy\nndarray\n\x85\x94"
+    return make + state + b"h\x00h\x01Rh\x02b" * 50_000
+
+
+def repeated_arguments():
+    args = b"(" + b"N" * 200_000 + b"t\x94"
+    return b"cnumpy\ndtype\n\x94" + args + b"h\x00h\x01R" * 90_000
+
+
+def repeated_state():
+    state = b"}(" + b"".join(b"X\x04\x00\x00\x00%04dN" % n for n in range(9999)) + b"u\x94"
+    return b"cxgboost.core\nBooster\n\x94" + state + b"h\x00)\x81h\x01b" * 90_000
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (repeated_truths(), "out of its parts"),
+        (repeated_names(), "out of its parts"),
+        (repeated_arguments(), "repeats itself"),
+        (repeated_state(), "repeats itself"),
+    ],
+    ids=["truths", "names", "arguments", "state"],
+)
+def test_repeated_work(body, what):
+    """A large part that is used again and again does not cost its size each time."""
+    started = time.monotonic()
+    assert what in refusal(P + b"(" + body + b"t.").what
+    assert time.monotonic() - started < 10
 
 
 def test_counts():

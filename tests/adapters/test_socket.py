@@ -9,8 +9,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from candled_adapters.socket import ConnectBudget, Socket, SocketSettings
 from websockets.asyncio.server import Server, ServerConnection, serve
+
+from candled_adapters.socket import ConnectBudget, Socket, SocketSettings
 
 QUICK = SocketSettings(
     connect_s=2.0, first_retry_s=0.01, last_retry_s=0.05, frames_per_second=1000.0
@@ -38,7 +39,7 @@ class Heard:
         self.greeted += 1
 
     async def on_frames(self, frames: list[bytes]) -> None:
-        self.batches.append(frames)
+        self.batches.append(list(frames))
         await asyncio.sleep(self.slow_s)
 
     async def on_down(self, reason: str) -> None:
@@ -101,8 +102,8 @@ def test_hello_is_sent_and_frames_arrive_as_bytes():
 
     async def echo(connection: ServerConnection) -> None:
         async for message in connection:
-            got.append(message)
             await connection.send(message)
+            got.append(message)
 
     async def body(_server: Server, _socket: Socket) -> None:
         await until(lambda: len(heard.frames) == 2 and heard.greeted)
@@ -119,7 +120,8 @@ def test_hello_is_no_faster_than_the_venue_allows():
     times: list[float] = []
 
     async def note(connection: ServerConnection) -> None:
-        async for _ in connection:
+        while True:
+            await connection.recv()
             times.append(time.monotonic())
 
     async def body(_server: Server, _socket: Socket) -> None:
@@ -233,7 +235,7 @@ def test_a_refused_handshake_obeys_retry_after():
     async def body(_server: Server, _socket: Socket) -> None:
         await until(lambda: len(asked) == 2)
         assert asked[1] - asked[0] >= 0.99
-        assert heard.downs == ["handshake refused: HTTP 429"]
+        assert heard.downs[0] == "handshake refused: HTTP 429"
 
     play(stay, heard, body, process_request=refuse)
 
@@ -323,9 +325,7 @@ def test_cancelling_closes_cleanly_and_fast():
 
         async with serve(watch, "127.0.0.1", 0) as server:
             url = f"ws://127.0.0.1:{port_of(server)}/"
-            running = asyncio.create_task(
-                Socket(url, heard, QUICK, ConnectBudget(300, 300)).run()
-            )
+            running = asyncio.create_task(Socket(url, heard, QUICK, ConnectBudget(300, 300)).run())
             await until(lambda: heard.ups)
             began = time.monotonic()
             running.cancel()

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -221,10 +220,11 @@ def _table(rows: list[_Row]) -> Bars:
     if not rows:
         return Bars.of([])
     t, o, h, l, c, v, end, q, n, tb, tq, _ = zip(*rows, strict=True)  # noqa: E741 - as in the row
-    if any(later <= earlier for earlier, later in pairwise(t)):
+    open_time = np.array(t, dtype=np.int64)
+    if (np.diff(open_time) <= 0).any():
         raise ValueError("rows are not in order of open time")
     return Bars(
-        np.array(t, dtype=np.int64),
+        open_time,
         _floats(o),
         _floats(h),
         _floats(l),
@@ -239,7 +239,7 @@ def _table(rows: list[_Row]) -> Bars:
 
 
 def _floats(column: Sequence[str | int]) -> NDArray[np.float64]:
-    return np.array([float(x) for x in column])
+    return np.fromiter(map(float, column), np.float64, len(column))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -38,13 +38,11 @@ _QUOTES: Final = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "BTC", "ETH", 
 
 def decimal(number: float) -> str:
     """Write a number with 8 decimals, or with as many as it needs; NaN as zero."""
-    if number != number:  # noqa: PLR0124 - NaN
-        return "0.00000000"
     text = repr(number)
-    if "e" in text:
-        text = format(Decimal(text), "f")
-    whole, _, fraction = text.partition(".")
-    return f"{whole}.{fraction:0<8}"
+    if "e" in text or text == "nan":
+        text = format(Decimal(text), "f") if number == number else "0"  # noqa: PLR0124 - not NaN
+        text += "" if "." in text else "."
+    return text.ljust(text.index(".") + 9, "0")
 
 
 def stream_name(symbol: str, interval: str) -> str:

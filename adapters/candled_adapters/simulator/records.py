@@ -13,7 +13,7 @@ class ClientFrame:
     """Number of the connection, from 1."""
     data: str | bytes
     at_s: float
-    """Event loop's time (s)."""
+    """Monotonic time (s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class HttpRequest:
     venue_ms: int
     """Venue time when it was answered (UTC ms)."""
     at_s: float
-    """Event loop's time when it was answered (s); a delay on purpose comes after."""
+    """Monotonic time when it was answered (s); a delay on purpose comes after."""
 
 
 @dataclass(frozen=True, slots=True)

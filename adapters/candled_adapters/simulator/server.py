@@ -207,26 +207,27 @@ class Simulator:
         if not self.started.is_set():
             self._began_s = time.monotonic()
             self.started.set()
+        now_ms = self.now_ms()
         if Session.of(request.path) is not None:
-            self._record(request.path, HTTPStatus.SWITCHING_PROTOCOLS)
+            self._record(request.path, HTTPStatus.SWITCHING_PROTOCOLS, now_ms)
             return None
-        response = self._answer(request.path)
-        self._record(request.path, response.status_code)
+        response = self._answer(request.path, now_ms)
+        self._record(request.path, response.status_code, now_ms)
         if self.faults.rest_delay_s > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self.faults.rest_delay_s)
         return response
 
-    def _answer(self, target: str) -> Response:
+    def _answer(self, target: str, now_ms: int) -> Response:
         refusal = self.faults.refusal
         if refusal is not None:
             body = binance.refusal(refusal)
             return sockets.json_response(refusal, body, self.faults.retry_after_s)
-        answer = rest.answer(self.market, target, self.now_ms(), self.faults.hidden_rows)
+        answer = rest.answer(self.market, target, now_ms, self.faults.hidden_rows)
         return sockets.json_response(answer.status, answer.body)
 
-    def _record(self, target: str, status: int) -> None:
-        self.requests.append(HttpRequest(target, status, self.now_ms(), time.monotonic()))
+    def _record(self, target: str, status: int, now_ms: int) -> None:
+        self.requests.append(HttpRequest(target, status, now_ms, time.monotonic()))
 
     def _say_goodbye(self, client: Client, code: int, reason: str) -> None:
         task = asyncio.create_task(sockets.goodbye(client.connection, code, reason))

@@ -14,6 +14,7 @@ A link is used once. Whatever goes wrong ends it: a lost connection, a silent br
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from contextlib import suppress
@@ -28,26 +29,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from candled_adapters.sinks.mqtt_codes import (
+    FIRST_REFUSAL,
+    NOT_AUTHORIZED,
+    UNSPECIFIED,
+    explain,
+    pubacks,
+)
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 
-#: https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901031
-_FIRST_REFUSAL: Final = 128  # below are the successes, e.g. 16 "no matching subscribers"
-_NOT_AUTHORIZED: Final = 135
-_UNSPECIFIED: Final = 128  # what paho says when the socket closed without a word
+_LAST_WORDS: Final = 65_536
 _ALL_RECEIVED: Final = 65_535  # a broker that names no Receive Maximum
-_MENDS: Final = {
-    132: "it must speak MQTT 5",
-    133: "choose another client id",
-    134: "check the user name and the password",
-    135: "check the user's rights in the broker's access list",
-    137: "the broker is busy or shutting down",
-    142: "another client uses this client id; stop it, or choose another id",
-    144: "the broker allows no such topic; choose another base topic",
-    149: "raise the broker's maximum packet size",
-    151: "raise the broker's quota for this client",
-    154: "the broker must allow retained messages",
-    155: "the broker must allow QoS 1",
-}
 
 
 class LinkError(Exception):
@@ -72,6 +64,7 @@ class Link(aiomqtt.Client):
         super().__init__(
             settings.host,
             settings.port,
+            logger=_quiet(),
             username=settings.username,
             password=settings.password,
             identifier=settings.client_id,
@@ -95,6 +88,7 @@ class Link(aiomqtt.Client):
 
     async def __aenter__(self) -> Self:
         """Connect."""
+        self._disconnected.add_done_callback(self._on_end)
         opening = asyncio.ensure_future(super().__aenter__())
         try:
             await asyncio.shield(opening)
@@ -106,7 +100,6 @@ class Link(aiomqtt.Client):
             opening.cancel()
             self._drop()
             raise
-        self._disconnected.add_done_callback(self._on_end)
         return self
 
     async def __aexit__(
@@ -196,6 +189,18 @@ class Link(aiomqtt.Client):
         self._window = min(self._settings.max_outstanding, allowed)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,  # noqa: ANN401 - paho's
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if not self._connected.done():  # aiomqtt would wait for its timeout
+            self._connected.set_exception(aiomqtt.MqttError("closed before it was answered"))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
     def _on_publish(
         self,
         client: paho.Client,  # noqa: ARG002 - paho's signature
@@ -204,18 +209,32 @@ class Link(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties,  # noqa: ARG002 - paho's signature
     ) -> None:
+        self._answered(mid, reason_code.value)
+        if not self._quick:
+            self._quick = True
+            self._loop.call_soon(self._acknowledge_now)
+
+    def _answered(self, mid: int, code: int) -> None:
         flight = self._flying.pop(mid, None)
         if flight is None:
             return  # QoS 0: written to the socket, which says nothing
-        if reason_code.value >= _FIRST_REFUSAL:
-            error = self._refusal(flight.topic, reason_code)
+        if code >= FIRST_REFUSAL:
+            error = self._refusal(flight.topic, code)
             _break(flight.ack, error)
             self._fail(error)
         elif not flight.ack.done():
             flight.ack.set_result(None)
-        if not self._quick:
-            self._quick = True
-            self._loop.call_soon(self._acknowledge_now)
+
+    def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
+        """Read what paho leaves unread when a write fails.
+
+        Mosquitto 2.0 refuses a message and closes at once. The next write then fails, and the
+        refusal, the one thing to know, would be thrown away with the socket.
+        """
+        with suppress(OSError):
+            for mid, code in pubacks(sock.recv(_LAST_WORDS)):
+                self._answered(mid, code)
+        super()._on_socket_close(client, userdata, sock)
 
     def _acknowledge_now(self) -> None:
         """Let the kernel acknowledge what has arrived, once for all PUBACKs of one wake-up.
@@ -233,8 +252,10 @@ class Link(aiomqtt.Client):
         error = None if disconnected.cancelled() else disconnected.exception()
         code = getattr(error, "rc", None)
         text = f"the connection to {self._settings.url} was lost"
-        if isinstance(code, ReasonCode) and code.value != _UNSPECIFIED:
-            text = f"{self._settings.url} ended the connection {_explain(code)}"
+        if self._flying:
+            text += f" while a message on {self._oldest().topic} was on its way"
+        if isinstance(code, ReasonCode) and code.value != UNSPECIFIED:
+            text = f"{self._settings.url} ended the connection {explain(code)}"
         self._fail(LinkError(text))
 
     def _fail(self, error: LinkError) -> None:
@@ -251,20 +272,23 @@ class Link(aiomqtt.Client):
     def _no_connection(self, error: aiomqtt.MqttError) -> str:
         code = getattr(error, "rc", None)
         if isinstance(code, ReasonCode):
-            return f"{self._settings.url} refused the connection {_explain(code)}"
+            return f"{self._settings.url} refused the connection {explain(code)}"
         return f"no connection to {self._settings.url}: {error}"
 
-    def _refusal(self, topic: str, code: ReasonCode) -> LinkError:
+    def _refusal(self, topic: str, number: int) -> LinkError:
+        code = ReasonCode(PacketTypes.PUBACK, identifier=number)
         what = f"{self._settings.url} refused a message on {topic}"
-        if code.value == _NOT_AUTHORIZED:
+        if number == NOT_AUTHORIZED:
             rights = f"{self._settings.base_topic}/#"
-            return LinkError(f"{what} (code {code.value} {code}): grant write rights on {rights}")
-        return LinkError(f"{what} {_explain(code)}")
+            return LinkError(f"{what} (code {number} {code}): grant write rights on {rights}")
+        return LinkError(f"{what} {explain(code)}")
 
 
-def _explain(code: ReasonCode) -> str:
-    mend = _MENDS.get(code.value)
-    return f"(code {code.value} {code})" + (f": {mend}" if mend else "")
+def _quiet() -> logging.Logger:
+    """Return a logger for paho, whose errors all come to us as the end of the connection."""
+    logger = logging.getLogger(f"{__name__}.paho")
+    logger.setLevel(logging.CRITICAL)
+    return logger
 
 
 def _break(future: asyncio.Future[None], error: LinkError) -> None:

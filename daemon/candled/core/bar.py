@@ -155,6 +155,7 @@ class Bar:
     taker_buy_quote: float
 
 
+_INFINITY: Final = float("inf")
 COLUMNS: Final = tuple(f.name for f in fields(Bar))
 TIME_COLUMNS: Final = ("open_time", "close_time")
 
@@ -216,12 +217,12 @@ class Rule:
 
 def _positive(name: str, bars: Any) -> Any:  # noqa: ANN401 - a Bar or Bars
     x = getattr(bars, name)
-    return (x > 0) & (x - x == 0)
+    return (x > 0) & (x < _INFINITY)
 
 
 def _absent_or_not_negative(name: str, bars: Any) -> Any:  # noqa: ANN401 - a Bar or Bars
     x = getattr(bars, name)
-    return (x != x) | ((x >= 0) & (x - x == 0))  # noqa: PLR0124 - NaN: the venue has none
+    return (x != x) | ((x >= 0) & (x < _INFINITY))  # noqa: PLR0124 - NaN: the venue has none
 
 
 RULES: Final = (

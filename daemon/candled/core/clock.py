@@ -55,7 +55,7 @@ def fit(samples: list[ClockSample]) -> VenueClock:
     exclude it: network jitter must not look like a venue that runs fast.
     """
     first, last = samples[0], samples[-1]
-    rate = 1.0
+    rate = fastest = 1.0
     shortest = last.asked - first.answered
     longest = last.answered - first.asked
     if len(samples) > 1 and shortest > 0:
@@ -63,10 +63,10 @@ def fit(samples: list[ClockSample]) -> VenueClock:
         low = (elapsed - _RESOLUTION_MS) / (longest * 1000.0)
         high = (elapsed + _RESOLUTION_MS) / (shortest * 1000.0)
         if not low <= 1.0 <= high:
-            rate = max((low + high) / 2.0, 1e-9)
+            rate, fastest = max((low + high) / 2.0, 1e-9), high
     return VenueClock(
         anchor_s=(last.asked + last.answered) / 2.0,
         anchor_ms=float(last.server_ms),
         rate=rate,
-        error_ms=(last.answered - last.asked) * 500.0 * rate + _RESOLUTION_MS,
+        error_ms=(last.answered - last.asked) * 500.0 * fastest + _RESOLUTION_MS,
     )

@@ -48,6 +48,8 @@ class Booster:
 
     def __init__(self, serialized: bytes) -> None:
         """Load a model from XGBoost's UBJSON or JSON form; raises ModelError."""
+        if not serialized:  # the library would end the process
+            raise ModelError("XGBoost: the model is empty; restore the file or train again")
         library = _library()
         self._library = library
         self._handle = ctypes.c_void_p()
@@ -68,7 +70,8 @@ class Booster:
         return count.value
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probabilities [n, classes] of C-contiguous rows [n, k], in one call."""
+        """Return the probabilities [n, classes] of rows [n, k], in one call; raises ModelError."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)  # the library reads bare memory
         interface = {
             "data": (rows.ctypes.data, True),
             "shape": rows.shape,

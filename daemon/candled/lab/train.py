@@ -234,7 +234,8 @@ def _refuse_missing_class(classes: Classes, params: LabelParams) -> None:
 
 
 def _fitted(train: _Rows, estimators: int) -> tuple[Any, Any]:
-    scaler = StandardScaler().fit(train.features)
+    columnwise = np.asfortranarray(train.features)  # sums run as in the notebook's data frame
+    scaler = StandardScaler().fit(columnwise)
     classifier = xgboost.XGBClassifier(n_estimators=estimators, **_SETTINGS)
     classifier.fit(scaler.transform(train.features), train.classes)
     return scaler, classifier

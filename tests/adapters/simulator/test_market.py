@@ -123,7 +123,8 @@ def test_open_bar_visits_both_extremes_before_the_close():
     """A rising bar falls to its low first, a falling one rises to its high first."""
     rising = Bar(START, 100, 110, 90, 105, 10, START + HOUR - 1, 1000, 100, 5, 500)
     falling = replace(rising, close=95)
-    assert partial_bar(rising, START + HOUR, 1 / 3).close == 90
+    third = partial_bar(rising, START + HOUR, 1 / 3)
+    assert (third.high, third.low, third.close) == (100, 90, 90), "the high is still to come"
     assert partial_bar(rising, START + HOUR, 2 / 3).close == pytest.approx(110)
     assert partial_bar(falling, START + HOUR, 1 / 3).close == 110
     assert partial_bar(rising, START + HOUR, 0.0) == Bar(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import time
 
 import httpx
@@ -56,7 +57,8 @@ async def narrow_socket(venue: Simulator) -> socket.socket:
 
 
 async def get(venue: Simulator, path: str, **parameters) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no TLS here; loading certificates is slow
+    async with httpx.AsyncClient(trust_env=False, verify=bare, timeout=LIMIT_S) as client:
         return await client.get(venue.rest_url + path, params=parameters)
 
 
@@ -107,7 +109,7 @@ def test_every_bar_is_pushed_open_and_then_closed(path):
     async def scenario():
         table = candles(10, 6)
         async with (
-            Simulator(table, H1, speed=FAST, start_at=4, bars=4, linger=0.05) as venue,
+            Simulator(table, H1, speed=FAST / 2, start_at=4, bars=4, linger=0.05) as venue,
             dial(venue, path) as ws,
         ):
             seen, code = await rest_of(ws)
@@ -183,7 +185,7 @@ def test_rest_equals_what_was_pushed():
         pushed: list[Bar] = []
 
         async with (
-            Simulator(table, H1, speed=FAST, start_at=8, linger=0.6) as venue,
+            Simulator(table, H1, speed=FAST, start_at=8, linger=9) as venue,
             dial(venue, "/ws/" + NAME) as ws,
         ):
             history = list(table["BTCUSDT"])[:8]
@@ -193,9 +195,10 @@ def test_rest_equals_what_was_pushed():
                 rows = await klines(venue)
                 answers.append((venue.requests[-1].venue_ms, rows))
             answers.append((venue.clock.end_ms, await klines(venue)))
+            venue.drop_connections()
             pushed = closed((await task)[0])
         assert pushed == list(table["BTCUSDT"])[8:]
-        assert len(answers) > 5
+        assert len(answers) > 2
         for at, rows in answers:
             due = [bar for bar in history + pushed if H1.end(bar.open_time) <= at]
             assert [row for row in rows if H1.end(row.open_time) <= at] == due
@@ -300,7 +303,7 @@ def test_withheld_and_doubled_closes():
     async def scenario():
         table = candles(8)
         at = table["BTCUSDT"].open_time.tolist()
-        async with Simulator(table, H1, speed=FAST, start_at=2, linger=0.6) as venue:
+        async with Simulator(table, H1, speed=FAST, start_at=2, linger=9) as venue:
             venue.faults.hide("BTCUSDT", at[3], rest=True)
             venue.faults.double("BTCUSDT", at[4])
             venue.faults.hide("BTCUSDT", at[6], ws=False, rest=True)
@@ -311,6 +314,7 @@ def test_withheld_and_doubled_closes():
                 venue.faults.show("BTCUSDT", at[3])
                 venue.faults.show("BTCUSDT", at[6])
                 assert [row.open_time for row in await klines(venue)] == at
+                venue.drop_connections()
                 seen, _ = await task
         assert absent == {at[3], at[6]}
         assert [bar.open_time for bar in closed(seen)] == [at[2], at[4], at[4], *at[5:]]
@@ -343,6 +347,7 @@ def test_mute_venue_acknowledges_but_sends_nothing():
                 await until(lambda: venue.now_ms() > START + 4 * HOUR, "some closes")
                 assert (await ask(ws, "LIST_SUBSCRIPTIONS"))["result"] == [NAME]
                 await asyncio.wait_for(await ws.ping(), LIMIT_S)
+                assert venue.frames_sent == 0
                 unmuted = venue.now_ms()
                 venue.faults.unmute()
                 seen, _ = await rest_of(ws)

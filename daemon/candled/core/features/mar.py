@@ -216,6 +216,8 @@ class MarFeatures:
     def blocks(self, bars: Bars, size: int = _BLOCK) -> Iterator[Floats]:
         """Yield the table of all bars in blocks of at most `size` rows, oldest first."""
         closes = np.ascontiguousarray(bars.close)
+        if not len(closes):
+            return
         padded = np.concatenate([np.full(_WINDOW - 1, np.nan), closes])
         windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:, ::-1]
         earlier = np.full((SLOPE_LOOKBACK, _COUNT), np.nan)

@@ -1,0 +1,264 @@
+"""The run: a model, a broker, and for each number of streams a venue and the ways to be compared.
+
+The ways take turns within one run, the first turn alternating, so that whatever else the machine
+does meets both. Each is a process of its own, and all but the one whose turn it is are idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import platform
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from candled.bench.children import BenchError, Child, Message, child
+from candled.bench.report import SCHEMA, Burst, scale_summary
+from candled.bench.startup import measure_process
+from candled.core.bar import Interval
+from candled.offline import quiet_threads
+from candled.simulate import synthetic_start
+from candled_adapters.broker import EmbeddedBroker
+from candled_adapters.bundle import write_bundle
+from candled_adapters.simulator.generator import generate
+
+_INTERVAL: Final = Interval("1h")
+_HOST: Final = "127.0.0.1"
+_SEED: Final = 11
+_TRAIN_SEED: Final = 1
+_HISTORY: Final = 810  # bars that both ways can ask for: 720 and 800
+_THRESHOLD: Final = 1e-4  # so low that every bar is a signal
+_IDLE_S: Final = 0.5
+_PATIENCE_S: Final = 60.0
+_PATIENCE_PER_STREAM_S: Final = 0.5
+_MARKS: Final = ("received", "taken", "decided", "durable", "accepted")
+_STAGES: Final = ("arrive", "take", "decide", "commit", "publish")
+_LIBRARIES: Final = (
+    "numpy", "pandas", "scikit-learn", "xgboost-cpu", "websockets", "aiomqtt", "msgspec",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure."""
+
+    streams: tuple[int, ...]
+    rounds: int
+    """Bursts of each way, for each number of streams."""
+    notebook_seconds: float = 60.0
+    """The notebook's way gets fewer rounds, but one at least, when they take longer than this."""
+    starts: int = 5
+    train_bars: int = 2_500
+    estimators: int = 200
+
+    def check(self) -> None:
+        """Raise BenchError for what cannot be measured."""
+        if not self.streams or min(self.streams) < 1:
+            raise BenchError(f"streams are {self.streams}; name one number or more, 1 or above")
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The model, as both ways want it."""
+
+    bundle: Path
+    stem: Path
+    """Of the notebook's three files."""
+
+
+async def measure(plan: Plan) -> dict[str, Any]:
+    """Measure everything; return plain JSON values. Raises BenchError and BrokerError."""
+    plan.check()
+    with tempfile.TemporaryDirectory(prefix="candled-bench-") as name:
+        folder = Path(name)
+        _progress(f"training a model of {plan.estimators} rounds on {plan.train_bars} bars")
+        files = await asyncio.to_thread(_train, plan, folder)
+        async with EmbeddedBroker() as broker:
+            scales = [await _scale(plan, n, folder, files, broker) for n in plan.streams]
+            process = await _process(plan, folder, files, broker)
+            return {
+                "schema": SCHEMA,
+                "machine": _machine(broker.kind),
+                "model": {"features": 220, "estimators": plan.estimators, "classes": 3},
+                "scales": scales,
+                "process": process,
+            }
+
+
+def _train(plan: Plan, folder: Path) -> _Files:
+    quiet_threads()
+    from candled.lab.train import train_notebook, write_notebook_files  # noqa: PLC0415 - after it
+
+    bars = generate(_TRAIN_SEED, _INTERVAL, synthetic_start(_INTERVAL), plan.train_bars)
+    trained = train_notebook(
+        bars,
+        "BENCH",
+        _INTERVAL.name,
+        created_at=dt.datetime.now(dt.UTC),
+        estimators=plan.estimators,
+    )
+    write_bundle(trained.spec, folder / "bundle")
+    model, _, _ = write_notebook_files(trained, folder)
+    return _Files(folder / "bundle", folder / model.name.removesuffix("_model.joblib"))
+
+
+async def _scale(
+    plan: Plan, streams: int, folder: Path, files: _Files, broker: EmbeddedBroker
+) -> dict[str, Any]:
+    """Compare both ways at one number of streams."""
+    symbols = [f"BENCH{number}USDT" for number in range(1, streams + 1)]
+    settings: Message = {
+        "symbols": symbols, "interval": _INTERVAL.name, "threshold": _THRESHOLD,
+        "host": _HOST, "port": broker.port, "bundle": str(files.bundle), "files": str(files.stem),
+    }  # fmt: skip
+    async with AsyncExitStack() as stack:
+        venue, at = await stack.enter_async_context(
+            child("venue", _venue_settings(symbols, plan.rounds + 1))
+        )
+
+        async def join(name: str, **own: object) -> Child:
+            _progress(f"{streams} streams: {name} gets ready")
+            place = f"{_HOST}:{at['port']}/{name}"
+            urls = {"websocket": f"ws://{place}", "rest": f"http://{place}"}
+            state = {"state": str(folder / f"{name}-{streams}")}
+            plain = name == "notebook_way"  # as its user would start it
+            started, _ = await stack.enter_async_context(
+                child(name, settings | urls | state | own, plain_threads=plain)
+            )
+            return started
+
+        candled = await join("candled_way")
+        warm, _ = await _burst(venue, candled, "candled_way", 0, streams)
+        await venue.say({"op": "begin", "way": "notebook_way", "slot": 1})
+        notebook = await join("notebook_way")
+        bare = await join("baselines", messages=warm["messages"])
+        return await _Turns(plan, streams, venue, candled, notebook, bare).take()
+
+
+def _venue_settings(symbols: list[str], slots: int) -> Message:
+    return {
+        "symbols": symbols, "interval": _INTERVAL.name, "seed": _SEED,
+        "history": _HISTORY, "slots": slots,
+    }  # fmt: skip
+
+
+async def _burst(
+    venue: Child, runner: Child, way: str, slot: int, streams: int
+) -> tuple[Message, int]:
+    """Play one burst; return what the way says of it and when it was sent (wall ns)."""
+    await asyncio.sleep(_IDLE_S)
+    await venue.say({"op": "burst", "way": way, "slot": slot})
+    said = await runner.hear(_PATIENCE_S + _PATIENCE_PER_STREAM_S * streams)
+    await venue.say({"op": "sent"})  # asked afterwards, so that nobody wakes in between
+    sent = await venue.hear(_PATIENCE_S)
+    return said, sent["sent_ns"]
+
+
+@dataclass(slots=True)
+class _Turns:
+    """The rounds at one number of streams."""
+
+    plan: Plan
+    streams: int
+    venue: Child
+    candled: Child
+    notebook: Child
+    bare: Child
+    ours: list[Burst] = field(default_factory=list)
+    theirs: list[Burst] = field(default_factory=list)
+    least: list[dict[str, float]] = field(default_factory=list)
+
+    async def take(self) -> dict[str, Any]:
+        """Play all rounds and sum up."""
+        spent_s = 0.0
+        for number in range(self.plan.rounds):
+            began = time.monotonic()
+            again = not number or spent_s * (number + 1) / number <= self.plan.notebook_seconds
+            again = again and len(self.theirs) == number
+            turns = [self._candled, *([self._notebook] if again else [])]
+            for turn in turns if number % 2 == 0 else reversed(turns):
+                await turn(number + 1)
+            self.least.append(await self._baselines())
+            spent_s += time.monotonic() - began if again else 0.0
+            self._say_how_far(number)
+        resident = {
+            "candled": self.candled.resident_mib(),
+            "notebook": self.notebook.resident_mib(),
+        }
+        return scale_summary(self.streams, self.ours, self.theirs, self.least, resident)
+
+    async def _candled(self, slot: int) -> None:
+        said = await _burst(self.venue, self.candled, "candled_way", slot, self.streams)
+        self.ours.append(candled_burst(*said))
+
+    async def _notebook(self, slot: int) -> None:
+        said = await _burst(self.venue, self.notebook, "notebook_way", slot, self.streams)
+        self.theirs.append(notebook_burst(*said))
+
+    async def _baselines(self) -> dict[str, float]:
+        await asyncio.sleep(_IDLE_S)
+        await self.bare.say({})
+        return await self.bare.hear(_PATIENCE_S)
+
+    def _say_how_far(self, number: int) -> None:
+        notebook = f", the notebook's way {self.theirs[-1].total_ms:.1f}" if self.theirs else ""
+        _progress(
+            f"{self.streams} streams, round {number + 1} of {self.plan.rounds}: "
+            f"candled {self.ours[-1].total_ms:.2f} ms{notebook}"
+        )
+
+
+def candled_burst(said: Message, sent_ns: int) -> Burst:
+    """Read what candled's way says; its times are of the last batch of the burst."""
+    marks = [sent_ns, *(said[f"{name}_ns"] for name in _MARKS)]
+    spans = [(later - earlier) / 1e6 for earlier, later in pairwise(marks)]
+    stages = dict(zip(_STAGES, spans, strict=True))
+    return Burst(stages, said["batches"], [tuple(signal) for signal in said["signals"]])
+
+
+def notebook_burst(said: Message, sent_ns: int) -> Burst:
+    """Read what the notebook's way says; "rest" is what no stage accounts for."""
+    stages = {name: spent / 1e6 for name, spent in said["spent_ns"].items()}
+    stages["rest"] = (said["accepted_ns"] - sent_ns) / 1e6 - sum(stages.values())
+    signals = [tuple(signal) for signal in said["signals"]]
+    return Burst(stages, len(signals), signals)
+
+
+async def _process(
+    plan: Plan, folder: Path, files: _Files, broker: EmbeddedBroker
+) -> dict[str, Any]:
+    """Measure the daemon's own start, memory and help."""
+    _progress("start-up, memory, --help")
+    symbols = ["BENCH1USDT"]
+    async with child("venue", _venue_settings(symbols, 1)) as (_, at):
+        return await measure_process(
+            folder,
+            bundle=files.bundle,
+            venue=f"{_HOST}:{at['port']}/start",
+            broker=(_HOST, broker.port),
+            symbols=symbols,
+            starts=plan.starts,
+        )
+
+
+def _machine(broker: str) -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "broker": broker,
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _progress(text: str) -> None:
+    sys.stderr.write(f"bench: {text}\n")
+    sys.stderr.flush()

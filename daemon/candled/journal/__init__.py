@@ -1,0 +1,20 @@
+"""The journal: what the daemon knows for certain. One SQLite file.
+
+Bars, decisions and how far each sink has delivered. A batch of closed bars and its decisions are
+one transaction, on disk before anything leaves the process. The decisions table is the outbox: it
+has one order for all decisions, and a mark for each sink says up to where it has delivered. Nothing
+is removed when it is delivered, so a lost broker can be served again.
+
+The journal knows nothing of feeds, models or brokers.
+"""
+
+from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
+from candled.journal.journal import Journal, open_journal
+
+__all__ = [
+    "Journal",
+    "JournalError",
+    "JournalLockedError",
+    "JournalUnavailableError",
+    "open_journal",
+]

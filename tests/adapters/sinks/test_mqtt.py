@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import aiomqtt
+import pytest
+
+from brokers import free_port, mosquitto, needs_mosquitto
+from candled.core.bar import Stream
+from candled.core.decision import Side
+from candled.ports import Entry, ServiceState
+from candled_adapters.sinks.mqtt import MqttSettings, MqttSink
+from fakes import (
+    BTC,
+    EVENING_MS,
+    Board,
+    Decisions,
+    FixedClock,
+    MemoryOutbox,
+    ended,
+    until,
+)
+from mqtt_tap import Tap, tap
+
+pytestmark = needs_mosquitto
+
+ETH = Stream("binance", "ETHUSDT", "1m")
+WRONG, RIGHT = "correct-horse-battery", "another"
+
+
+def quick(port: int, **changes: object) -> MqttSettings:
+    """Return settings for a broker on loopback, with the patience of a test."""
+    return replace(MqttSettings("127.0.0.1", port), backoff_max=0.3, **changes)
+
+
+class Running:
+    """A sink at work, and the fakes around it."""
+
+    def __init__(self, settings: MqttSettings, outbox: MemoryOutbox, clock: FixedClock) -> None:
+        self.outbox = outbox
+        self.board = Board()
+        self.acked: list[Entry] = []
+        sink = MqttSink(
+            settings,
+            lambda _exchange: clock,
+            lambda: {"version": "1"},
+            instance="test-1",
+            on_acked=lambda entries, _at: self.acked.extend(entries),
+        )
+        self.task = asyncio.create_task(sink.run(outbox, self.board))
+
+    @property
+    def position(self) -> int:
+        return self.outbox.position("mqtt")
+
+    async def well(self, seconds: float = 5.0) -> None:
+        """Wait until the sink reports that all is well."""
+        await until(lambda: self.board.reports and self.board.problem is None, seconds, "not well")
+
+    async def unwell(self, text: str) -> str:
+        """Wait until the sink reports a problem with `text` in it, and return it."""
+        await until(lambda: text in (self.board.problem or ""), 5.0, f"no problem with {text!r}")
+        return str(self.board.problem)
+
+    async def delivered(self, seconds: float = 5.0) -> None:
+        """Wait until all entries are marked."""
+        last = self.outbox.entries[-1].position
+        await until(lambda: self.position == last, seconds, "not all delivered")
+
+
+@asynccontextmanager
+async def running(
+    settings: MqttSettings,
+    entries: Iterable[Entry] = (),
+    clock: FixedClock | None = None,
+) -> AsyncIterator[Running]:
+    """Run a sink for the length of the block."""
+    sink = Running(settings, MemoryOutbox(entries), clock or FixedClock(EVENING_MS))
+    try:
+        yield sink
+    finally:
+        await ended(sink.task)
+
+
+@asynccontextmanager
+async def subscriber(port: int, topic: str = "candled/#") -> AsyncIterator[list[aiomqtt.Message]]:
+    """Collect what the broker gives a subscriber, as a consumer would see it."""
+    got: list[aiomqtt.Message] = []
+
+    async def collect(client: aiomqtt.Client) -> None:
+        with suppress(aiomqtt.MqttError):
+            async for message in client.messages:
+                got.append(message)  # noqa: PERF401 - seen while it grows, not at its end
+
+    version = aiomqtt.ProtocolVersion.V5
+    async with aiomqtt.Client("127.0.0.1", port, protocol=version) as client:
+        await client.subscribe(topic, qos=1)
+        task = asyncio.create_task(collect(client))
+        try:
+            yield got
+        finally:
+            await ended(task)
+
+
+def bodies(messages: list[aiomqtt.Message], part: str) -> list[dict[str, object]]:
+    """Return the payloads on topics that contain `part`."""
+    return [json.loads(m.payload) for m in messages if part in str(m.topic)]
+
+
+class WitnessedOutbox(MemoryOutbox):
+    """Notes with each mark what the broker had really accepted by then."""
+
+    wire: Tap
+
+    def mark(self, sink: str, position: int) -> None:
+        accepted = set(self.wire.accepted)
+        for entry in self.entries:
+            if entry.position <= position and entry.seq is not None:
+                assert entry.decision.id in accepted, f"{entry.position} was not accepted"
+        super().mark(sink, position)
+
+
+def test_nothing_is_marked_that_the_broker_has_not_accepted(tmp_path):
+    """Over a broker's kill -9 amid 500 signals, marks never run ahead and order holds."""
+
+    async def scenario(broker) -> None:
+        decisions = Decisions()
+        sides = [Side.LONG, Side.FLAT, Side.SHORT]
+        entries = [decisions.make(sides[i % 3], BTC if i % 2 else ETH) for i in range(750)]
+        signals = [e.decision.id for e in entries if e.seq is not None]
+        async with tap(broker.port) as wire:
+            wire.on_accepted = lambda count: broker.kill() if count == 200 else None
+            outbox = WitnessedOutbox(entries)
+            outbox.wire = wire
+            sink = Running(quick(wire.port), outbox, FixedClock(EVENING_MS))
+            try:
+                await sink.unwell("no connection")
+                first = list(wire.accepted)
+                assert first == signals[: len(first)]
+                assert 200 <= len(first) < 500
+                assert sink.position < 750
+                assert [e.decision.id for e in sink.acked] == first
+                broker.start()
+                await sink.delivered()
+                again = wire.accepted[len(first) :]
+                assert again == signals[len(signals) - len(again) :]
+                assert set(first) | set(again) == set(signals)
+            finally:
+                await ended(sink.task)
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker))
+
+
+def test_signals_keep_their_order_within_the_brokers_window(tmp_path):
+    """The broker's Receive Maximum is kept, each stream's order holds, no signal is retained."""
+
+    async def scenario(port: int) -> None:
+        decisions = Decisions()
+        entries = [decisions.make(Side.LONG, BTC if i % 3 else ETH) for i in range(300)]
+        async with tap(port) as wire, subscriber(port) as got, running(quick(wire.port)) as sink:
+            sink.outbox.add(*entries)
+            await sink.delivered()
+            await until(lambda: len(bodies(got, "/signal/")) == 300)
+            for stream in (BTC, ETH):
+                seqs = [body["seq"] for body in bodies(got, f"/signal/{stream.path}")]
+                assert seqs == list(range(1, len(seqs) + 1))
+            assert wire.most_outstanding == 5
+            assert {said.qos for said in wire.topics("/signal/")} == {1}
+            assert not any(said.retain for said in wire.topics("/signal/"))
+        async with subscriber(port, "candled/signal/#") as late, subscriber(port) as others:
+            await until(lambda: bodies(others, "/head/"))
+            assert not late
+
+    with mosquitto(tmp_path, conf="max_inflight_messages 5") as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_a_signal_without_subscribers_is_delivered(tmp_path):
+    """Reason code 16, no matching subscribers, is a success."""
+
+    async def scenario(port: int) -> None:
+        async with tap(port) as wire, running(quick(wire.port), Decisions().some(3)) as sink:
+            await sink.delivered()
+            assert 16 in wire.codes
+            assert len(wire.topics("/signal/")) == 3
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+@pytest.mark.parametrize("count", [1, 300])
+@pytest.mark.parametrize("part", ["signal", "head", "status"])
+def test_a_refusal_is_reported_and_nothing_is_taken_for_delivered(tmp_path, part, count):
+    """A broker that grants no right to write is named with the mend; it heals by itself."""
+    rights = {"signal", "head", "status", "info"}
+    acl = tmp_path / "acl"
+
+    def grant(parts: set[str]) -> None:
+        lines = [f"topic write candled/{part}/#" for part in sorted(parts)]
+        acl.write_text("\n".join(["topic read #", *lines]) + "\n")
+        acl.chmod(0o700)
+
+    async def scenario(broker) -> None:
+        async with running(quick(broker.port), Decisions().some(count)) as sink:
+            problem = await sink.unwell("(code 135 Not authorized): grant write rights on")
+            assert f"candled/{part}" in problem
+            assert sink.position == 0 or part != "signal"
+            reports = len(sink.board.reports)
+            await until(lambda: len(sink.board.reports) > reports + 1)  # it tries again, and again
+            assert None not in [problem for _, problem in sink.board.reports]
+            grant(rights)
+            broker.reload()
+            await sink.well()
+            await sink.delivered()
+
+    grant(rights - {part})
+    with mosquitto(tmp_path, conf=f"acl_file {acl}") as broker:
+        asyncio.run(scenario(broker))
+
+
+def test_a_wrong_password_is_reported_but_never_shown(tmp_path, caplog):
+    """The report names the mend; neither reports, nor logs, nor the settings' text hold secrets."""
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"bot:{RIGHT}\n")
+    program = shutil.which("mosquitto_passwd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("no mosquitto_passwd here: apt-get install mosquitto")
+    subprocess.run([program, "-U", str(passwords)], check=True)
+    passwords.chmod(0o700)
+
+    async def scenario(port: int) -> None:
+        caplog.set_level(logging.DEBUG)
+        settings = quick(port, username="bot", password=WRONG)
+        async with running(settings, Decisions().some(1)) as sink:
+            problem = await sink.unwell("check the user name and the password")
+            assert "refused the connection" in problem
+            shown = repr(settings) + repr(sink.board.reports) + caplog.text
+            assert WRONG not in shown
+        async with running(replace(settings, password=RIGHT), Decisions().some(1)) as sink:
+            await sink.delivered()
+
+    conf = f"allow_anonymous false\npassword_file {passwords}"
+    with mosquitto(tmp_path, conf=conf) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_the_status_tells_of_birth_change_and_end(tmp_path):
+    """Retained: online at birth, what the board says then, offline when the service ends."""
+
+    async def scenario(port: int) -> None:
+        async with subscriber(port) as got:
+            async with running(quick(port)) as sink:
+                await sink.well()
+                sink.board.set(ServiceState.DEGRADED, "binance is down")
+                await until(lambda: len(bodies(got, "/status")) == 2)
+            await until(lambda: len(bodies(got, "/status")) == 3)
+            states = [(body["state"], body["reasons"]) for body in bodies(got, "/status")]
+            assert states == [
+                ("online", []),
+                ("degraded", ["binance is down"]),
+                ("offline", ["stopped"]),
+            ]
+            assert {body["instance"] for body in bodies(got, "/status")} == {"test-1"}
+            assert {body["epoch"] for body in bodies(got, "/status")} == {"epoch-1"}
+            assert bodies(got, "/info") == [{"version": "1"}]
+        async with subscriber(port) as late:
+            await until(lambda: len(late) == 2)
+            assert bodies(late, "/status")[0]["state"] == "offline"
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_the_will_speaks_when_the_connection_dies(tmp_path):
+    """A cut connection makes the broker say offline; the next birth says online again."""
+
+    async def scenario(port: int) -> None:
+        async with (
+            tap(port) as wire,
+            subscriber(port) as got,
+            running(quick(wire.port)) as sink,
+        ):
+            await sink.well()
+            wire.cut()
+            await until(lambda: len(bodies(got, "/status")) == 3)
+            states = [(body["state"], body["since"]) for body in bodies(got, "/status")]
+            since = "2025-01-01T00:00:00Z"
+            assert states == [("online", since), ("offline", None), ("online", since)]
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_a_late_signal_is_delivered_as_a_record_only(tmp_path):
+    """Before valid_until a signal is live and expires then; after it, neither."""
+
+    async def scenario(port: int) -> None:
+        decisions = Decisions()
+        late, edge, live = decisions.some(3)
+        clock = FixedClock(edge.decision.valid_until)  # exclusive, so this one is late as well
+        async with subscriber(port) as got, running(quick(port), [late, edge, live], clock):
+            await until(lambda: len(bodies(got, "/signal/")) == 3)
+        assert [body["live"] for body in bodies(got, "/signal/")] == [False, False, True]
+        messages = [m for m in got if "/signal/" in str(m.topic)]
+        expiry = [getattr(m.properties, "MessageExpiryInterval", None) for m in messages]
+        assert expiry == [None, None, 60]
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_heads_are_retained_and_only_the_newest_is_said(tmp_path):
+    """Of 100 decisions at once the last is the head; it is retained, and expires."""
+
+    async def scenario(port: int) -> None:
+        decisions = Decisions()
+        entries = [*decisions.some(99), decisions.make(Side.NO_DECISION)]
+        async with tap(port) as wire, running(quick(wire.port)) as sink:
+            await sink.well()
+            sink.outbox.add(*entries)
+            await until(lambda: wire.topics("/head/"))
+            assert len(wire.topics("/head/")) == 1
+            assert wire.topics("/signal/")[-1].payload["seq"] == 99
+        async with subscriber(port, "candled/head/#") as got:
+            await until(lambda: got)
+        (head,) = bodies(got, f"/head/{BTC.path}")
+        assert (head["side"], head["reason"], head["last_signal_seq"]) == (
+            "no_decision",
+            "warmup",
+            99,
+        )
+        assert got[0].retain
+        assert 170 <= got[0].properties.MessageExpiryInterval <= 180  # 2 bars and 2 refreshes
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_heads_are_said_again_on_every_connection_and_in_between(tmp_path):
+    """A consumer need not wait for the next close to see that a stream lives."""
+
+    async def scenario(port: int) -> None:
+        decisions = Decisions()
+        symbols = [Stream("binance", f"S{i}", "1m") for i in range(250)]
+        entries = [decisions.make(Side.FLAT, stream) for stream in symbols]
+        async with tap(port) as wire, running(quick(wire.port, head_refresh=0.2), entries) as sink:
+            for times in (1, 2, 3):
+                await until(lambda times=times: len(wire.topics("/head/")) == 250 * times)
+            heads = wire.topics("/head/")
+            assert len({said.topic for said in heads[250:500]}) == 250
+            assert all(said.retain for said in heads)
+            assert [said.qos for said in heads[:250]].count(1) == 3  # one for each slice of 100
+            wire.cut()
+            wire.said.clear()
+            await until(lambda: len({said.topic for said in wire.topics("/head/")}) == 250)
+            assert not sink.acked
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_a_frozen_broker_is_left_and_found_again(tmp_path):
+    """No answer within the publish timeout ends the connection; nothing is lost by it."""
+
+    async def scenario(broker) -> None:
+        async with running(quick(broker.port, publish_timeout=0.3)) as sink:
+            await sink.well()
+            broker.freeze()
+            sink.outbox.add(*Decisions().some(150))
+            await sink.unwell("has not answered for 0.3 s")
+            assert sink.position == 0
+            await sink.unwell("no connection")
+            broker.thaw()
+            await sink.delivered()
+            await sink.well()
+
+    with mosquitto(tmp_path) as broker:
+        try:
+            asyncio.run(scenario(broker))
+        finally:
+            broker.thaw()
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_end_of_the_service_waits_for_no_frozen_broker(tmp_path, connected):
+    """Cancelled while the broker hangs, with or without a connection, it ends within 2 s."""
+
+    async def scenario(broker) -> float:
+        if not connected:
+            broker.freeze()
+        async with running(quick(broker.port)) as sink:
+            if connected:
+                await sink.well()
+                broker.freeze()
+                sink.outbox.add(*Decisions().some(200))
+            await asyncio.sleep(0.1)
+            start = time.monotonic()
+        return time.monotonic() - start
+
+    with mosquitto(tmp_path) as broker:
+        try:
+            assert asyncio.run(scenario(broker)) < 2
+        finally:
+            broker.thaw()
+
+
+def test_no_broker_at_all_is_reported_and_tried_for_ever():
+    """The report names the address; the service can end at any time."""
+
+    async def scenario() -> None:
+        port = free_port()
+        async with running(quick(port), Decisions().some(1)) as sink:
+            await sink.unwell(f"no connection to mqtt://127.0.0.1:{port}")
+            await until(lambda: len(sink.board.reports) > 3)
+
+    asyncio.run(scenario())
+
+
+# paho leaves the socket of a failed handshake to the garbage collector, which closes it
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
+def test_signals_go_through_tls(tmp_path):
+    """With the broker's certificate trusted they do; without, the report says that it is not."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl here: apt-get install openssl")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    )
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([program, *make.split(), *names], check=True, capture_output=True)
+
+    async def scenario(port: int) -> None:
+        entries = Decisions().some(300)
+        async with running(quick(port, tls=True), entries) as sink:
+            problem = await sink.unwell("no connection to mqtts://")
+            assert "certificate verify failed" in problem
+        async with running(quick(port, tls=True, ca_file=str(cert)), entries) as sink:
+            await sink.delivered()
+            await sink.well()
+
+    with mosquitto(tmp_path, conf=f"certfile {cert}\nkeyfile {key}") as broker:
+        asyncio.run(scenario(broker.port))

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from candled_adapters.sinks.mqtt_codes import pubacks
+from candled_adapters.sinks.mqtt_link import Link, LinkError
+from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+REFUSED = b"\x40\x03\x00\x01\x87"  # message 1, code 135
+WILL = Message("candled/status", b"{}", retain=True)
+
+
+def refuse_and_reset(server: socket.socket) -> None:
+    """Play a broker that refuses the first message and closes at once, as Mosquitto 2.0 does."""
+    connection, _ = server.accept()
+    connection.recv(1_000)
+    connection.sendall(CONNACK)
+    connection.recv(1_000)
+    connection.sendall(REFUSED)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def hang_up(server: socket.socket) -> None:
+    """Play something that is no broker: it closes before it has answered."""
+    connection, _ = server.accept()
+    connection.recv(1_000)
+    connection.close()
+
+
+async def connect(play) -> Link:
+    """Return a link, not yet entered, to a server that plays `play` once."""
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+
+    def serve() -> None:
+        with server:
+            play(server)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return Link(MqttSettings("127.0.0.1", port), WILL)
+
+
+def test_a_refusal_is_read_even_when_the_next_write_fails_first():
+    """The reason for the end is in the socket; a failed write must not throw it away."""
+
+    async def scenario() -> None:
+        async with await connect(refuse_and_reset) as link:
+            ack = await link.send(Message("candled/signal/a/b/1m", b"{}"))
+            link._client.loop_write()
+            poll = select.poll()
+            poll.register(link._client.socket(), 0)
+            assert poll.poll(5_000), "the server has not reset the connection"
+            link.send_unacked(Message("candled/head/a/b/1m", b"{}"))
+            link._client.loop_write()  # before the loop could read
+            mend = "candled/signal/a/b/1m .code 135 Not authorized.: grant write rights"
+            with pytest.raises(LinkError, match=mend):
+                await ack
+            with pytest.raises(LinkError, match=mend):
+                await link.lost()
+            with pytest.raises(LinkError, match=mend):
+                await link.send(Message("candled/info", b"{}"))
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_closes_unanswered_is_given_up_at_once():
+    """Entering fails without waiting for the timeout of 2 s."""
+
+    async def scenario() -> None:
+        async with asyncio.timeout(1):
+            with pytest.raises(LinkError, match="closed before it was answered"):
+                async with await connect(hang_up):
+                    raise AssertionError("there is no connection")
+
+    asyncio.run(scenario())
+
+
+def test_tls_files_that_cannot_be_read_are_named(tmp_path):
+    """With what was configured and why it does not do."""
+
+    async def scenario() -> None:
+        missing = tmp_path / "ca.pem"
+        settings = MqttSettings("127.0.0.1", tls=True, ca_file=str(missing))
+        with pytest.raises(LinkError, match=rf"TLS files {missing}: .*No such file"):
+            Link(settings, WILL)
+
+    asyncio.run(scenario())
+
+
+@given(st.lists(st.tuples(st.integers(0, 65_535), st.integers(0, 255))), st.binary(max_size=3))
+def test_pubacks_are_found_among_other_packets(answers, rest):
+    """Short and long forms, with others between; half a packet at the end is left alone."""
+    data, expected = b"", []
+    for mid, code in answers:
+        body = struct.pack(">H", mid) + (bytes([code, 0]) if code else b"")
+        data += b"\xd0\x00\x40" + bytes([len(body)]) + body
+        expected.append((mid, code))
+    assert list(pubacks(data + b"\x40\x04" + rest)) == expected

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from candled.core.bar import MINUTE
+from candled.core.decision import Probabilities, Quality, Side
+from candled.ports import Entry, Health, ServiceState
+from candled_adapters.sinks import payload
+from fakes import EVENING_MS, Decisions, float32
+
+NOW = EVENING_MS + MINUTE + 42
+
+
+def said(text: bytes) -> dict[str, object]:
+    message: dict[str, object] = json.loads(text)
+    return message
+
+
+def test_a_signal_says_everything_in_flat_json():
+    """The payload of a long has these names and values, and no others."""
+    entry = Decisions().make(Side.LONG)
+    entry = replace(entry, decision=replace(entry.decision, quality=(Quality.GAP,)))
+    assert said(payload.signal(entry, "e1", NOW)) == {
+        "schema": "candled.signal/1",
+        "id": entry.decision.id,
+        "seq": 1,
+        "epoch": "e1",
+        "exchange": "binance",
+        "symbol": "BTCUSDT",
+        "interval": "1m",
+        "bar_open": "2025-01-01T00:00:00Z",
+        "bar_close": "2025-01-01T00:01:00Z",
+        "bar_open_ms": EVENING_MS,
+        "bar_close_ms": EVENING_MS + MINUTE,
+        "side": "long",
+        "probabilities": {"no_trade": 0.21, "long": 0.6123, "short": 0.1777},
+        "threshold": 0.6,
+        "price": 93_576.01,
+        "regime": 1,
+        "regime_name": "Trending Up",
+        "raw_regime": 2,
+        "target": {"profit_pct": 0.6, "stop_pct": 0.3, "lookahead_bars": 10},
+        "quality": ["gap"],
+        "model": "ribbon",
+        "digest": "model-digest",
+        "policy": "policy-digest",
+        "decided_at": "2025-01-01T00:01:00.041Z",
+        "published_at": "2025-01-01T00:01:00.042Z",
+        "valid_until": "2025-01-01T00:02:00Z",
+        "valid_until_ms": EVENING_MS + 2 * MINUTE,
+        "lateness_ms": 38,
+        "source": "ws",
+        "live": True,
+        "supersedes": None,
+    }
+
+
+@pytest.mark.parametrize(("after_ms", "live"), [(-1, True), (0, False), (1, False)])
+def test_a_signal_is_live_until_it_is_no_longer_valid(after_ms, live):
+    """At valid_until itself it is too late."""
+    entry = Decisions().make()
+    now = entry.decision.valid_until + after_ms
+    assert said(payload.signal(entry, "e1", now))["live"] is live
+
+
+@pytest.mark.parametrize("side", [Side.FLAT, Side.NO_DECISION])
+def test_only_a_long_or_short_can_be_said_as_a_signal(side):
+    """Anything else is a programming error, and named."""
+    with pytest.raises(ValueError, match="is not a signal"):
+        payload.signal(Decisions().make(side), "e1", NOW)
+
+
+def test_a_head_tells_of_a_decision_that_was_not_taken():
+    """It says why, and which signal was the last, so that a loss shows."""
+    decisions = Decisions()
+    decisions.some(3)
+    head = said(payload.head(decisions.make(Side.NO_DECISION), "e1", NOW))
+    assert head["schema"] == "candled.head/1"
+    assert (head["side"], head["reason"]) == ("no_decision", "warmup")
+    assert head["probabilities"] is None
+    assert head["last_signal_seq"] == 3
+    assert head["updated_at"] == "2025-01-01T00:01:00.042Z"
+
+
+def test_the_log_and_the_wire_use_the_same_names():
+    """A log line is a signal without what only publishing knows, and with the reason."""
+    logged = set(payload.Record.__struct_fields__)
+    published = set(payload.Signal.__struct_fields__)
+    assert logged - published == {"reason"}
+    assert published - logged == {"published_at", "live", "supersedes"}
+
+
+def test_status_and_will_have_one_form():
+    """The will says offline; when that was, only the broker knows."""
+    health = Health(ServiceState.DEGRADED, ("binance is down",), EVENING_MS)
+    assert said(payload.status(health, "i1", "e1")) == {
+        "schema": "candled.status/1",
+        "state": "degraded",
+        "reasons": ["binance is down"],
+        "since": "2025-01-01T00:00:00Z",
+        "instance": "i1",
+        "epoch": "e1",
+    }
+    will = msgspec.json.decode(payload.will("i1", "e1"), type=payload.Status)
+    assert (will.state, will.since) == ("offline", None)
+
+
+@given(st.floats(0, 1, width=32))
+@example(float32(0.6123))
+@example(float32(1e-45))
+@example(float32(0.1))
+def test_probabilities_come_back_to_the_bit(value):
+    """Read as a double and cast to float32, the text on the wire gives the model's own bits."""
+    text = payload.encode(payload.shortest(value)).decode()
+    assert np.float32(json.loads(text)).tobytes() == np.float32(value).tobytes()
+    assert len(text) <= len(repr(float(value)))
+
+
+def test_probabilities_are_written_short():
+    """A person reads 0.6123, not 0.6122999787330627; a double is left as it is."""
+    assert payload.shortest(float32(0.6123)) == 0.6123
+    assert payload.shortest(0.1) == 0.1
+
+
+@given(st.floats(1e-9, 1e9))
+def test_prices_come_back_to_the_bit(price):
+    """A price is a double, and so is its text."""
+    entry = Decisions().make()
+    entry = replace(entry, decision=replace(entry.decision, price=price))
+    assert said(payload.signal(entry, "e1", NOW))["price"] == price
+
+
+@given(st.tuples(*[st.floats(0, 1, width=32)] * 3), st.sampled_from([Side.LONG, Side.SHORT]))
+def test_a_signal_reads_back_as_its_type(values, side):
+    """The types are the schema: what is said decodes strictly, and encodes to the same bytes."""
+    entry: Entry = Decisions().make(side)
+    probabilities = Probabilities(*values)
+    entry = replace(entry, decision=replace(entry.decision, probabilities=probabilities))
+    text = payload.signal(entry, "e1", NOW)
+    read = msgspec.json.decode(text, type=payload.Signal)
+    assert read.side == side.value
+    assert payload.encode(read) == text
+
+
+def test_a_schema_can_be_made_of_every_message():
+    """Every message's type is a JSON Schema with its name in it."""
+    kinds = (payload.Signal, payload.Head, payload.Status, payload.Info)
+    _, schemas = msgspec.json.schema_components(kinds)
+    tags = {schemas[kind.__name__]["properties"]["schema"]["enum"][0] for kind in kinds}
+    assert tags == {f"candled.{name}/1" for name in ("signal", "head", "status", "info")}
