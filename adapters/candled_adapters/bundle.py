@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Interval
 from candled.core.decision import Target
-from candled.core.features import FeatureSet, feature_set
+from candled.core.features import feature_set
 from candled.core.golden import Golden, differing_stage, golden_vectors
 from candled.core.model import CLASSES, Booster, Model, ModelError, ModelSpec
 from candled.core.regime import regime_rule
@@ -47,13 +47,13 @@ class BundleError(Exception):
         self.path = path
 
 
-class _TargetPart(msgspec.Struct, frozen=True):
+class _TargetPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lookahead_bars: int
     profit_pct: float
     stop_pct: float
 
 
-class _ScalerPart(msgspec.Struct, frozen=True):
+class _ScalerPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: list[str]
     scale: list[str]
 
@@ -96,11 +96,10 @@ def load_bundle(path: Path) -> Bundle:
     Raises BundleError; a bundle that loads gives the probabilities it was made with, bit for bit.
     """
     manifest = _read_manifest(path)
-    for part, expected in manifest.parts.items():
-        if _sha256(_read(path / part)) != expected:
-            raise BundleError(path / part, "has been changed or damaged (sha256 differs)")
-    model = _model(path, manifest)
-    _check_golden(path, model)
+    parts = {name: _read_part(path / name, sha256) for name, sha256 in manifest.parts.items()}
+    spec = _spec(path / MANIFEST, manifest, parts[BOOSTER])
+    model = _assemble(spec, manifest.digest, path)
+    _check_golden(path / GOLDEN, parts[GOLDEN], model)
     return Bundle(path, manifest, model)
 
 
@@ -110,17 +109,20 @@ def write_bundle(
     """Write a bundle so that it appears whole or not at all, and load it again.
 
     `extra` may put further files into the folder before it appears. An existing bundle at `path` is
-    replaced; anything else there is refused with FileExistsError.
+    replaced; a folder that holds anything else is refused with FileExistsError and left as it is.
     """
+    path = path.absolute()
     _refuse_foreign(path)
+    model = _assemble(spec, "", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         draft.chmod(0o755)
-        _write_parts(spec, draft)
+        _write_parts(spec, model, draft)
         if extra:
             extra(draft)
         load_bundle(draft)
+        _refuse_leftovers(path, draft)
         _swap(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -132,8 +134,28 @@ def _refuse_foreign(path: Path) -> None:
         return
     if not path.is_dir():
         raise FileExistsError(f"{path} is a file; name a folder for the bundle")
-    if any(path.iterdir()) and not (path / MANIFEST).exists():
+    if any(path.iterdir()) and not _is_ours(path / MANIFEST):
         raise FileExistsError(f"{path} holds other files and no bundle; name a new folder")
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file is a bundle's manifest of any version; many programs have a manifest.json."""
+    try:
+        content = msgspec.json.decode(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and str(content.get("schema")).startswith("candled.bundle/")
+
+
+def _refuse_leftovers(path: Path, draft: Path) -> None:
+    """Refuse to replace a bundle when that would remove what somebody has put beside it."""
+    made = {file.name for file in draft.iterdir()}
+    others = sorted(file.name for file in path.iterdir()) if path.exists() else []
+    if foreign := [name for name in others if name not in made]:
+        raise FileExistsError(
+            f"{path} also holds {', '.join(foreign[:3])}, which the new bundle does not have; "
+            "move it away or name a new folder"
+        )
 
 
 def _swap(draft: Path, path: Path) -> None:
@@ -143,14 +165,17 @@ def _swap(draft: Path, path: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
     path.rename(old / path.name)
-    draft.rename(path)
+    try:
+        draft.rename(path)
+    except BaseException:
+        (old / path.name).rename(path)
+        old.rmdir()
+        raise
     shutil.rmtree(old)
 
 
-def _write_parts(spec: ModelSpec, folder: Path) -> None:
-    features = feature_set(spec.feature_set)
+def _write_parts(spec: ModelSpec, model: Model, folder: Path) -> None:
     (folder / BOOSTER).write_bytes(spec.booster)
-    model = _assemble(spec, features, digest="")
     golden = msgspec.json.format(msgspec.json.encode(golden_vectors(model)), indent=1)
     (folder / GOLDEN).write_bytes(golden)
     manifest = Manifest(
@@ -192,7 +217,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(path, f"is not a bundle (no {MANIFEST})", "name the bundle's own folder")
     try:
         manifest = msgspec.json.decode(_read(file), type=Manifest)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors and those of text that is no UTF-8
         raise BundleError(file, f"cannot be read: {error}") from error
     if manifest.schema != SCHEMA:
         raise BundleError(file, f"has schema {manifest.schema!r}, this version reads {SCHEMA!r}")
@@ -200,57 +225,49 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(file, "has been changed or damaged (its digest differs)")
     if set(manifest.parts) != {BOOSTER, GOLDEN}:
         raise BundleError(file, f"parts must be {BOOSTER} and {GOLDEN}")
+    if manifest.classes != list(CLASSES):
+        raise BundleError(file, f"classes are {manifest.classes}, expected {list(CLASSES)}")
     return manifest
 
 
-def _model(path: Path, manifest: Manifest) -> Model:
-    file = path / MANIFEST
+def _read_part(file: Path, sha256: str) -> bytes:
+    content = _read(file)
+    if _sha256(content) != sha256:
+        raise BundleError(file, "has been changed or damaged (sha256 differs)")
+    return content
+
+
+def _spec(file: Path, manifest: Manifest, booster: bytes) -> ModelSpec:
+    target = manifest.target
     try:
-        spec = ModelSpec(
+        return ModelSpec(
             symbol=manifest.symbol,
-            interval=Interval(manifest.interval).name,
+            interval=manifest.interval,
             feature_set=manifest.feature_set,
             feature_names=tuple(manifest.features),
             mean=_unhex(manifest.scaler.mean),
             scale=_unhex(manifest.scaler.scale),
-            booster=_read(path / BOOSTER),
+            booster=booster,
             threshold=manifest.threshold,
-            target=Target(**msgspec.structs.asdict(manifest.target)) if manifest.target else None,
+            target=Target(**msgspec.structs.asdict(target)) if target else None,
             regime=manifest.regime,
             provenance=manifest.provenance,
         )
-        regime_rule(spec.regime)
+    except (ValueError, OverflowError) as error:
+        raise BundleError(file, f"the scaler cannot be read: {error}") from error
+
+
+def _assemble(spec: ModelSpec, digest: str, path: Path) -> Model:
+    """Join the parts in memory; raises BundleError where names, sizes or values do not fit."""
+    file = path / MANIFEST
+    try:
         features = feature_set(spec.feature_set)
+        Interval(spec.interval)
+        regime_rule(spec.regime)
     except ValueError as error:
         raise BundleError(file, str(error)) from error
-    if manifest.classes != list(CLASSES):
-        raise BundleError(file, f"classes are {manifest.classes}, expected {list(CLASSES)}")
     _check_names(file, spec.feature_names, features.columns)
-    return _assemble(spec, features, manifest.digest, path)
-
-
-def _assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path = Path()) -> Model:
-    """Join the parts in memory; raises BundleError where their sizes or values do not fit."""
-    file, k = path / MANIFEST, len(features.columns)
-    if not spec.mean.shape == spec.scale.shape == (k,):
-        raise BundleError(file, f"the scaler has {len(spec.mean)} columns, expected {k}")
-    if not (
-        np.isfinite(spec.mean).all() and np.isfinite(spec.scale).all() and (spec.scale > 0).all()
-    ):
-        raise BundleError(file, "the scaler's mean and scale must be finite and scale above zero")
-    if not 0 < spec.threshold < 1:
-        raise BundleError(file, f"threshold is {spec.threshold}, it must lie between 0 and 1")
-    try:
-        booster = Booster(spec.booster)
-        if booster.feature_count != k:
-            raise BundleError(
-                path / BOOSTER, f"was trained on {booster.feature_count} columns, expected {k}"
-            )
-        classes = booster.predict(np.zeros((1, k), dtype=np.float32)).shape[-1]
-    except ModelError as error:
-        raise BundleError(path / BOOSTER, str(error)) from error
-    if classes != len(CLASSES):
-        raise BundleError(path / BOOSTER, f"gives {classes} classes, expected {len(CLASSES)}")
+    _check_numbers(file, spec, len(features.columns))
     return Model(
         name=f"{spec.symbol}_{spec.interval}",
         digest=digest,
@@ -259,10 +276,35 @@ def _assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path = P
         features=features,
         mean=spec.mean,
         scale=spec.scale,
-        booster=booster,
+        booster=_booster(path / BOOSTER, spec.booster, len(features.columns)),
         threshold=spec.threshold,
         target=spec.target,
     )
+
+
+def _check_numbers(file: Path, spec: ModelSpec, k: int) -> None:
+    if not spec.mean.shape == spec.scale.shape == (k,):
+        raise BundleError(file, f"the scaler has {len(spec.mean)} columns, expected {k}")
+    if not (
+        np.isfinite(spec.mean).all() and np.isfinite(spec.scale).all() and (spec.scale > 0).all()
+    ):
+        raise BundleError(file, "the scaler's mean and scale must be finite and scale above zero")
+    if not 0 < spec.threshold < 1:
+        raise BundleError(file, f"threshold is {spec.threshold}, it must lie between 0 and 1")
+
+
+def _booster(file: Path, serialized: bytes, k: int) -> Booster:
+    try:
+        booster = Booster(serialized)
+        columns = booster.feature_count
+        classes = booster.predict(np.zeros((1, columns), dtype=np.float32)).shape[-1]
+    except ModelError as error:
+        raise BundleError(file, str(error)) from error
+    if columns != k:
+        raise BundleError(file, f"was trained on {columns} columns, expected {k}")
+    if classes != len(CLASSES):
+        raise BundleError(file, f"gives {classes} classes, expected {len(CLASSES)}")
+    return booster
 
 
 def _check_names(file: Path, names: tuple[str, ...], columns: tuple[str, ...]) -> None:
@@ -273,18 +315,19 @@ def _check_names(file: Path, names: tuple[str, ...], columns: tuple[str, ...]) -
     missing = [name for name in columns if name not in names]
     if unknown or missing:
         what = f"feature names differ (unknown {unknown[:3]}, missing {missing[:3]})"
+    elif len(names) != len(columns):
+        what = f"{len(names)} feature names are given, expected {len(columns)}"
     else:
-        at = next(i for i, (a, b) in enumerate(zip(names, columns, strict=False)) if a != b)
+        at = next(i for i, (a, b) in enumerate(zip(names, columns, strict=True)) if a != b)
         what = f"feature order differs: column {at} is {names[at]!r}, expected {columns[at]!r}"
     raise BundleError(file, what, "train the model on the feature set's columns in their order")
 
 
-def _check_golden(path: Path, model: Model) -> None:
-    file = path / GOLDEN
+def _check_golden(file: Path, content: bytes, model: Model) -> None:
     try:
-        golden = msgspec.json.decode(_read(file), type=Golden)
+        golden = msgspec.json.decode(content, type=Golden)
         differs = differing_stage(model, golden)
-    except (msgspec.DecodeError, KeyError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise BundleError(file, f"cannot be read: {error}") from error
     if differs:
         raise BundleError(

@@ -143,6 +143,7 @@ def _policy(general: PolicyConfig, own: PolicyConfig, bundle: Bundle) -> Policy:
 
 def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
+    broker = mqtt_settings(config)
     journal = open_journal(config.state.path)
     board = Board(lambda: time.time_ns() // 1_000_000)
     tally = Tally()
@@ -152,9 +153,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     ]
     clocks = {feed.exchange: feed.clock for feed in feeds}
     info = _info(config, lanes, journal.epoch)
-    sinks: list[Sink] = [
-        MqttSink(mqtt_settings(config), _clock_of(clocks), lambda: info, on_acked=tally.acked)
-    ]
+    sinks: list[Sink] = [MqttSink(broker, _clock_of(clocks), lambda: info, on_acked=tally.acked)]
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
     service = Service(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from candled.core.bar import Interval
 from candled.core.regime import regime_rule
@@ -61,6 +61,25 @@ def _mqtt_url(url: str) -> str:
     return url
 
 
+def _ws_url(url: str) -> str:
+    return _base(url, "ws", "wss")
+
+
+def _http_url(url: str) -> str:
+    return _base(url, "http", "https")
+
+
+def _base(url: str, *schemes: str) -> str:
+    """Refuse what is not the beginning of a venue's addresses."""
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"must look like {schemes[1]}://host or {schemes[0]}://127.0.0.1:8080")
+    if parts.query or parts.fragment:
+        raise ValueError("must not hold a query or fragment")
+    _ = parts.port  # raises ValueError for a port that is none
+    return url
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -90,7 +109,7 @@ class MqttConfig(_Part):
     """Seconds."""
     max_outstanding: Annotated[int, Field(ge=1, le=100)] = 100
     """Publishes without an acknowledgement at any time."""
-    publish_timeout: Annotated[float, Field(ge=0.1, le=60, strict=False)] = 2.0
+    publish_timeout: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     """Seconds without an acknowledgement until the connection is made anew."""
 
 
@@ -111,15 +130,15 @@ class ExchangeConfig(_Part):
     """[exchanges.NAME] A venue; NAME is the first part of its streams' names."""
 
     dialect: Literal["binance-spot", "binance-usdm"]
-    ws_url: str | None = None
+    ws_url: Annotated[str, AfterValidator(_ws_url)] | None = None
     """Another host than the venue's own, e.g. a regional one or the simulator."""
-    rest_url: str | None = None
+    rest_url: Annotated[str, AfterValidator(_http_url)] | None = None
 
 
 class PolicyConfig(_Part):
     """[policy] How probabilities become signals; a stream may set its own under `policy`."""
 
-    threshold: Annotated[float, Field(gt=0, lt=1, strict=False)] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Absent: the bundle's own."""
     regime: Annotated[str, AfterValidator(_regime)] | None = None
     """Preset of the regime machine; absent: the bundle's own."""
@@ -151,40 +170,49 @@ class Config(_Part):
     policy: PolicyConfig = PolicyConfig()
     streams: Annotated[list[StreamConfig], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _streams_fit(self) -> Config:
-        seen: set[tuple[str, str, str]] = set()
-        for index, part in enumerate(self.streams):
-            if part.exchange not in self.exchanges:
-                raise ValueError(
-                    f"streams.{index}.exchange: {part.exchange!r} is not among the exchanges "
-                    f"({', '.join(self.exchanges)}); add [exchanges.{part.exchange}]"
-                )
-            for symbol in part.symbols:
-                key = (part.exchange, symbol, part.interval)
-                if key in seen:
-                    raise ValueError(
-                        f"streams.{index}.symbols: {'/'.join(key)} is listed twice; remove one"
-                    )
-                seen.add(key)
-        return self
-
 
 def load_config(path: Path) -> Config:
     """Read and validate the file; raises ConfigError with every problem."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
+    problems = _misfits(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(path, [_problem(dict(item)) for item in error.errors()]) from error
+        problems = [_problem(dict(item)) for item in error.errors()] + problems
+    if problems:
+        raise ConfigError(path, problems)
     return _rooted(config, path.resolve().parent)
+
+
+def _misfits(content: dict[str, Any]) -> list[str]:
+    """Find streams that do not fit the rest; whatever has the wrong shape is told elsewhere."""
+    exchanges, streams = content.get("exchanges"), content.get("streams")
+    problems: list[str] = []
+    seen: set[tuple[str, str, str]] = set()
+    for index, part in enumerate(streams if isinstance(streams, list) else ()):
+        if not isinstance(part, dict):
+            continue
+        exchange, symbols = part.get("exchange"), part.get("symbols")
+        if isinstance(exchange, str) and isinstance(exchanges, dict) and exchange not in exchanges:
+            problems.append(
+                f"streams.{index}.exchange: {exchange!r} is not among the exchanges "
+                f"({', '.join(exchanges)}); add [exchanges.{exchange}]"
+            )
+        for symbol in symbols if isinstance(symbols, list) else ():
+            key = (str(exchange), str(symbol), str(part.get("interval")))
+            if key in seen:
+                problems.append(
+                    f"streams.{index}.symbols: {'/'.join(key)} is listed twice; remove one"
+                )
+            seen.add(key)
+    return problems
 
 
 def _problem(error: dict[str, Any]) -> str:

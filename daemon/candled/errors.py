@@ -6,6 +6,7 @@ invariant, 75 temporary (try again), 78 configuration (a person must change some
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -28,8 +29,9 @@ _KNOWN: dict[str, Exit] = {
     "SimulationError": Exit.DATA,
     "DemoError": Exit.DATA,
     "BrokerError": Exit.TEMPORARY,
-    "PortInUseError": Exit.TEMPORARY,
+    "PortInUse": Exit.TEMPORARY,
     "JournalLockedError": Exit.TEMPORARY,
+    "JournalUnavailableError": Exit.TEMPORARY,
     "JournalError": Exit.INVARIANT,
     "FileExistsError": Exit.DATA,
     "FileNotFoundError": Exit.DATA,
@@ -40,11 +42,26 @@ _KNOWN: dict[str, Exit] = {
 
 
 def explain(error: BaseException) -> tuple[str, Exit] | None:
-    """Return the text and exit code of a failure that people can mend, else None."""
+    """Return the text and exit code of a failure that people can mend, else None.
+
+    A group is explained when all in it are: nothing unexplained may hide behind what is. Its code
+    is that of the failure which is hardest to mend by starting again.
+    """
     if isinstance(error, BaseExceptionGroup):
-        found = [known for inner in error.exceptions if (known := explain(inner))]
-        return found[0] if found else None
+        known = [explain(inner) for inner in error.exceptions]
+        found = [one for one in known if one is not None]
+        texts = dict.fromkeys(text for text, _ in found)
+        return ("\n".join(texts), max(code for _, code in found)) if all(known) else None
     for kind in type(error).__mro__:
         if kind.__name__ in _KNOWN:
-            return str(error), _KNOWN[kind.__name__]
+            return _text(error), _KNOWN[kind.__name__]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _text(error), Exit.TEMPORARY
     return None
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error says; the system's own put the file before what is wrong with it."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -20,7 +20,7 @@ from candled.core.bar import Bars, Interval, iso
 from candled.core.decision import SIDES, Target
 from candled.core.model import ModelSpec
 from candled_adapters.bundle import Bundle, load_bundle, write_bundle
-from candled_adapters.candlefile import CandleFile, read_candles
+from candled_adapters.candlefile import CandleFile, CandleFileError, read_candles
 from candled_adapters.notebook import read_notebook
 
 Label = tuple[int, float, float]
@@ -34,6 +34,7 @@ def write_features(
     from candled.lab.labels import LabelParams
     from candled.lab.tables import feature_table, write_table
 
+    _check_out(out, candles)
     file = _candles(candles, interval)
     frame = feature_table(file.bars, regime=regime, labels=LabelParams(*label) if label else None)
     write_table(frame, out)
@@ -77,9 +78,10 @@ def write_predictions_of(bundle: Path, candles: Path, out: Path, threshold: floa
     """Write what a bundle's model says of every complete row of a candle file."""
     from candled.lab.predict import predict, write_predictions
 
+    _check_out(out, candles)
     model = load_bundle(bundle).model
     file = _candles(candles, Interval(model.interval))
-    predictions = predict(file.bars, model, threshold or model.threshold)
+    predictions = predict(file.bars, model, threshold)
     write_predictions(predictions, out)
     said = ", ".join(
         f"{int((predictions.signal == signal).sum())} {side.value}"
@@ -159,7 +161,21 @@ def quiet_threads() -> None:
 
 def _candles(path: Path, interval: Interval | None) -> CandleFile:
     """Read a candle file; a last bar that has not closed yet is dropped."""
-    return read_candles(path, interval, now_ms=int(time.time() * 1000))
+    file = read_candles(path, interval, now_ms=int(time.time() * 1000))
+    if not len(file.bars):
+        mend = "give a file with closed candles"
+        raise CandleFileError(path, None, None, "its only bar has not closed yet", mend)
+    return file
+
+
+def _check_out(out: Path, candles: Path) -> None:
+    """Refuse a place that could not be written to, before the work and not after it."""
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a directory; name a file to write")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent}: no such directory; make it first")
+    if out.exists() and candles.exists() and out.samefile(candles):
+        raise FileExistsError(f"{out} is the candle file itself; name another file to write")
 
 
 def _about(file: CandleFile) -> str:

@@ -189,9 +189,12 @@ class Service:
         self._decide(batch)
 
     def _begin(self, event: History) -> None:
-        self._journal.store_history(event.stream, event.bars, from_listing=event.from_listing)
-        self._engine.warm(event.stream, event.bars, from_listing=event.from_listing)
-        log.info("history", stream=event.stream.path, bars=len(event.bars))
+        """Store a history and fill the windows with what is stored, as a restart would."""
+        stream, from_listing = event.stream, event.from_listing
+        self._journal.store_history(stream, event.bars, from_listing=from_listing)
+        bars = self._journal.bars(stream, self._engine.history(stream))
+        self._engine.warm(stream, bars, from_listing=from_listing)
+        log.info("history", stream=stream.path, bars=len(event.bars))
 
     def _note(self, event: StreamHealth) -> None:
         live = event.state is StreamState.LIVE

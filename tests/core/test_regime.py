@@ -125,6 +125,19 @@ def test_a_sequence_that_never_settles_has_a_regime_of_bounded_past(preset):
     assert (found[60 + MEMORY + 40 :, 1] == 0).all()
 
 
+def test_a_trend_too_short_to_settle_is_remembered_for_the_memory():
+    """Three raw values make a notebook trend; where nothing settles it lasts `MEMORY` rows."""
+    inputs = _never_settling(2_000)
+    inputs[1_300:1_303, 2] = (0.6, 0.6, -0.6)
+    raw, confirmed = regimes(regime_rule("notebook"), inputs).T
+    runs = np.diff(np.flatnonzero(np.diff(raw[1_200:1_400])))
+    assert runs.max() == 3
+    begun = 1_300 + int(np.argmax(confirmed[1_300:]))
+    assert begun < 1_310
+    lasted = int(np.argmin(confirmed[begun:]))
+    assert lasted == MEMORY - 2  # the first of the three values leaves the memory
+
+
 @every_preset
 def test_a_restart_after_the_last_trend_forgets_it_too(preset):
     """Where the batch has seen a trend that a restart has not, both say the same."""

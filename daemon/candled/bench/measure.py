@@ -12,7 +12,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -36,7 +35,6 @@ _SEED: Final = 11
 _TRAIN_SEED: Final = 1
 _HISTORY: Final = 810  # bars that both ways can ask for: 720 and 800
 _THRESHOLD: Final = 1e-4  # so low that every bar is a signal
-_IDLE_S: Final = 0.5
 _PATIENCE_S: Final = 60.0
 _PATIENCE_PER_STREAM_S: Final = 0.5
 _MARKS: Final = ("received", "taken", "decided", "durable", "accepted")
@@ -56,6 +54,8 @@ class Plan:
     notebook_seconds: float = 60.0
     """The notebook's way gets fewer rounds, but one at least, when they take longer than this."""
     starts: int = 5
+    idle_s: float = 0.5
+    """Before each burst; a bar closes on a machine that has been idle."""
     train_bars: int = 2_500
     estimators: int = 200
 
@@ -135,12 +135,15 @@ async def _scale(
             )
             return started
 
-        candled = await join("candled_way")
-        warm, _ = await _burst(venue, candled, "candled_way", 0, streams)
+        # Slot 0 warms candled up, uncounted; for the notebook's way, which warms up by itself on
+        # a few bars because a burst may take it a minute, that slot is history.
         await venue.say({"op": "begin", "way": "notebook_way", "slot": 1})
         notebook = await join("notebook_way")
+        candled = await join("candled_way")
+        turns = _Turns(plan, streams, venue, candled, notebook)
+        warm, _ = await turns.burst(candled, "candled_way", 0)
         bare = await join("baselines", messages=warm["messages"])
-        return await _Turns(plan, streams, venue, candled, notebook, bare).take()
+        return await turns.take(bare)
 
 
 def _venue_settings(symbols: list[str], slots: int) -> Message:
@@ -148,18 +151,6 @@ def _venue_settings(symbols: list[str], slots: int) -> Message:
         "symbols": symbols, "interval": _INTERVAL.name, "seed": _SEED,
         "history": _HISTORY, "slots": slots,
     }  # fmt: skip
-
-
-async def _burst(
-    venue: Child, runner: Child, way: str, slot: int, streams: int
-) -> tuple[Message, int]:
-    """Play one burst; return what the way says of it and when it was sent (wall ns)."""
-    await asyncio.sleep(_IDLE_S)
-    await venue.say({"op": "burst", "way": way, "slot": slot})
-    said = await runner.hear(_PATIENCE_S + _PATIENCE_PER_STREAM_S * streams)
-    await venue.say({"op": "sent"})  # asked afterwards, so that nobody wakes in between
-    sent = await venue.hear(_PATIENCE_S)
-    return said, sent["sent_ns"]
 
 
 @dataclass(slots=True)
@@ -171,23 +162,19 @@ class _Turns:
     venue: Child
     candled: Child
     notebook: Child
-    bare: Child
     ours: list[Burst] = field(default_factory=list)
     theirs: list[Burst] = field(default_factory=list)
     least: list[dict[str, float]] = field(default_factory=list)
 
-    async def take(self) -> dict[str, Any]:
+    async def take(self, bare: Child) -> dict[str, Any]:
         """Play all rounds and sum up."""
-        spent_s = 0.0
         for number in range(self.plan.rounds):
-            began = time.monotonic()
-            again = not number or spent_s * (number + 1) / number <= self.plan.notebook_seconds
-            again = again and len(self.theirs) == number
-            turns = [self._candled, *([self._notebook] if again else [])]
+            turns = [self._candled, *([self._notebook] if self._in_time(number) else [])]
             for turn in turns if number % 2 == 0 else reversed(turns):
                 await turn(number + 1)
-            self.least.append(await self._baselines())
-            spent_s += time.monotonic() - began if again else 0.0
+            await asyncio.sleep(self.plan.idle_s)
+            await bare.say({})
+            self.least.append(await bare.hear(_PATIENCE_S))
             self._say_how_far(number)
         resident = {
             "candled": self.candled.resident_mib(),
@@ -195,24 +182,34 @@ class _Turns:
         }
         return scale_summary(self.streams, self.ours, self.theirs, self.least, resident)
 
+    def _in_time(self, number: int) -> bool:
+        """Whether the notebook's way, which must not miss a bar, has time for round `number`."""
+        if number == 0:
+            return True
+        seconds = [burst.total_ms / 1000 for burst in self.theirs]
+        so_far = len(seconds) == number
+        return so_far and sum(seconds) + max(seconds) <= self.plan.notebook_seconds
+
+    async def burst(self, runner: Child, way: str, slot: int) -> tuple[Message, int]:
+        """Play one burst; return what the way says of it and when it was sent (wall ns)."""
+        await asyncio.sleep(self.plan.idle_s)
+        await self.venue.say({"op": "burst", "way": way, "slot": slot})
+        said = await runner.hear(_PATIENCE_S + _PATIENCE_PER_STREAM_S * self.streams)
+        await self.venue.say({"op": "sent"})  # asked afterwards, so that nobody wakes in between
+        sent = await self.venue.hear(_PATIENCE_S)
+        return said, sent["sent_ns"]
+
     async def _candled(self, slot: int) -> None:
-        said = await _burst(self.venue, self.candled, "candled_way", slot, self.streams)
-        self.ours.append(candled_burst(*said))
+        self.ours.append(candled_burst(*await self.burst(self.candled, "candled_way", slot)))
 
     async def _notebook(self, slot: int) -> None:
-        said = await _burst(self.venue, self.notebook, "notebook_way", slot, self.streams)
-        self.theirs.append(notebook_burst(*said))
-
-    async def _baselines(self) -> dict[str, float]:
-        await asyncio.sleep(_IDLE_S)
-        await self.bare.say({})
-        return await self.bare.hear(_PATIENCE_S)
+        self.theirs.append(notebook_burst(*await self.burst(self.notebook, "notebook_way", slot)))
 
     def _say_how_far(self, number: int) -> None:
-        notebook = f", the notebook's way {self.theirs[-1].total_ms:.1f}" if self.theirs else ""
         _progress(
-            f"{self.streams} streams, round {number + 1} of {self.plan.rounds}: "
-            f"candled {self.ours[-1].total_ms:.2f} ms{notebook}"
+            f"{self.streams} streams, round {number + 1} of {self.plan.rounds}: candled "
+            f"{self.ours[-1].total_ms:.2f} ms, the notebook's way {self.theirs[-1].total_ms:.1f} ms"
+            + ("" if len(self.theirs) == number + 1 else " before")
         )
 
 

@@ -116,10 +116,9 @@ async def _history(rest: str, symbols: list[str], interval: str) -> dict[str, pd
     windows = {}
     async with httpx.AsyncClient(base_url=rest, timeout=30) as client:
         for symbol in symbols:
-            asked = {"symbol": symbol, "interval": interval, "limit": _ROWS + 1}
-            rows = (await client.get("/api/v3/klines", params=asked)).json()[
-                :-1
-            ]  # the last is open
+            query = f"symbol={symbol}&interval={interval}&limit={_ROWS + 1}"
+            rows = (await client.get(f"/api/v3/klines?{query}")).json()
+            rows.pop()  # it is still open
             values = np.array([row[1:6] for row in rows], dtype=np.float64)
             windows[symbol] = pd.DataFrame(values, columns=_PRICES, index=[r[0] for r in rows])
     return windows

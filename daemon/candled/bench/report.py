@@ -22,6 +22,7 @@ Signal = tuple[str, int, str, Sequence[float]]
 #: What a job of one stream, or of many, cannot do without.
 _LEAST_ALONE: Final = ("round_trip", "commit", "model")
 _LEAST_TOGETHER: Final = ("raw_publish", "model")
+_WAYS: Final = {"candled": "candled", "notebook": "notebook's", "baseline": "bare parts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,46 +127,54 @@ def _distance(one: _Verdict, other: _Verdict) -> float:
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """Return what a person wants to see of a result."""
-    return [_bursts_table(result), _agreement_table(result), _process_table(result)]
+    return [
+        _bursts_table(result),
+        _stages_table(result),
+        _agreement_table(result),
+        _process_table(result),
+    ]
 
 
 def _bursts_table(result: Mapping[str, Any]) -> Table:
     machine = result["machine"]
     table = Table(
-        title="From the first byte of a burst to the last signal's acknowledgement, ms",
+        title="From a burst's first byte to its last signal's acknowledgement (ms)",
         caption=f"{machine['cores']} cores, Python {machine['python']}, broker {machine['broker']}",
     )
     for name in ("streams", "way", "n", "p50", "p90", "ratio"):
-        table.add_column(name, justify="left" if name == "way" else "right")
-    table.add_column("stages, p50")
+        table.add_column(name, justify="left" if name in ("way", "ratio") else "right")
     for scale in result["scales"]:
-        _add_scale(table, scale)
+        ratios = scale["ratios"]
+        said = {
+            "candled": "",
+            "notebook": f"{ratios['notebook_over_candled']:.1f} times candled's",
+            "baseline": f"candled's is {ratios['candled_over_baseline']:.1f} times this",
+        }
+        for key, ratio in said.items():
+            part = scale[key]
+            figures = (str(part["n"]), _ms(part["p50_ms"]), _ms(part["p90_ms"]))
+            table.add_row(str(scale["streams"]), _WAYS[key], *figures, ratio)
+        table.add_section()
     return table
 
 
-def _add_scale(table: Table, scale: Mapping[str, Any]) -> None:
-    ratios, floor = scale["ratios"], scale["baseline"]
-    candled, notebook = scale["candled"], scale["notebook"]
-    shares = (
-        ("candled", candled, "1x", candled["stages_p50_ms"]),
-        (
-            "notebook's way",
-            notebook,
-            f"{ratios['notebook_over_candled']:.1f}x candled",
-            notebook["stages_p50_ms"],
-        ),
-        (
-            "bare parts",
-            floor,
-            f"candled {ratios['candled_over_baseline']:.1f}x",
-            {name: floor["parts_ms"][name] for name in floor["parts"]},
-        ),
-    )
-    for name, part, ratio, stages in shares:
-        figures = (str(part["n"]), _ms(part["p50_ms"]), _ms(part["p90_ms"]))
-        said = ", ".join(f"{stage} {_ms(value)}" for stage, value in stages.items())
-        table.add_row(str(scale["streams"]), name, *figures, ratio, said)
-    table.add_section()
+def _stages_table(result: Mapping[str, Any]) -> Table:
+    table = Table(title="Where the time goes (ms, p50 of each stage)")
+    table.add_column("streams", justify="right")
+    table.add_column("way")
+    table.add_column("stages")
+    for scale in result["scales"]:
+        floor = scale["baseline"]
+        stages = {
+            "candled": scale["candled"]["stages_p50_ms"],
+            "notebook": scale["notebook"]["stages_p50_ms"],
+            "baseline": {name: floor["parts_ms"][name] for name in floor["parts"]},
+        }
+        for key, part in stages.items():
+            said = ", ".join(f"{stage} {_ms(value)}" for stage, value in part.items())
+            table.add_row(str(scale["streams"]), _WAYS[key], said)
+        table.add_section()
+    return table
 
 
 def _ms(value: float) -> str:
