@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from candled.core.bar import COLUMNS, HOUR, Bars
+from candled.core.bar import COLUMNS, HOUR, Bars, Interval
 
+HOURLY = Interval("1h")
 START_MS = 1_700_000_000_000 // HOUR * HOUR
 
 

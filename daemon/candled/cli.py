@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it, so that ``--help`
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,10 +31,34 @@ def _interval(name: str) -> Any:  # noqa: ANN401 - an Interval, whose module is 
         raise typer.BadParameter(str(error)) from error
 
 
+def _percent(value: float) -> float:
+    """Check a label's percentage; a wrong one is a usage error."""
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value} is not a percentage above 0")
+    return value
+
+
+def _counts(text: str) -> Any:  # noqa: ANN401 - a list; typer knows no lists in one argument
+    """Parse N[,N...]; anything else is a usage error."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers above 0, such as 1,100")
+    return counts
+
+
 CandlesOption = Annotated[
     Path, typer.Option("--candles", help="CSV or CSV.gz with Binance's 12 columns.", metavar="FILE")
 ]
 IntervalOption = Annotated[Any, typer.Option(parser=_interval, help="1s to 1M.", metavar="I")]
+LookaheadOption = Annotated[int, typer.Option(help="Label horizon in bars.", min=1)]
+ProfitOption = Annotated[float, typer.Option(help="Profit target in percent.", callback=_percent)]
+StopOption = Annotated[float, typer.Option(help="Stop loss in percent.", callback=_percent)]
+CountsOption = Annotated[
+    Any, typer.Option(parser=_counts, help="Numbers of streams.", metavar="N[,N...]")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Preset = Literal["notebook", "default", "aggressive", "conservative"]
 
@@ -69,7 +94,7 @@ def demo(
     *,
     bars: Annotated[int, typer.Option(help="Bars to play for each symbol.", min=1)] = 240,
     symbols: Annotated[int, typer.Option(help="Number of symbols.", min=1, max=500)] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the synthetic candles.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic candles.", min=0)] = 1,
     candles: Annotated[
         Path | None, typer.Option(help="Play this candle file instead.", metavar="FILE")
     ] = None,
@@ -88,7 +113,9 @@ def demo(
 @app.command()
 def simulate(
     *,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.")],
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.", min=0, max=65535)
+    ],
     symbols: Annotated[str, typer.Option(help="A[,B...]")] = "BTCUSDT",
     interval: IntervalOption = "1h",
     candles: Annotated[
@@ -97,10 +124,12 @@ def simulate(
             help="One candle file for each symbol; synthetic when absent.", metavar="FILE[,FILE]"
         ),
     ] = None,
-    speed: Annotated[float, typer.Option(help="Venue seconds in one of ours.")] = 1.0,
-    start_at: Annotated[int, typer.Option(help="Bars before this index are history.")] = 0,
-    bars: Annotated[int | None, typer.Option(help="End after this many closed bars.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of synthetic candles.")] = 1,
+    speed: Annotated[float, typer.Option(help="Venue seconds in one of ours.", min=1e-3)] = 1.0,
+    start_at: Annotated[int, typer.Option(help="Bars before this index are history.", min=0)] = 0,
+    bars: Annotated[
+        int | None, typer.Option(help="End after this many closed bars.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of synthetic candles.", min=0)] = 1,
 ) -> None:
     """Play candles as Binance would, websocket and REST on one loopback port."""
     from candled.simulate import SimulationOptions, run_simulator
@@ -127,9 +156,9 @@ def features(
     interval: IntervalOption = None,
     regime: Annotated[Preset, typer.Option(help="Regime preset.")] = "notebook",
     labels: Annotated[bool, typer.Option("--labels", help="Add the label columns.")] = False,
-    lookahead: Annotated[int, typer.Option(help="Label horizon in bars.")] = 24,
-    profit: Annotated[float, typer.Option(help="Profit target in percent.")] = 1.5,
-    stop: Annotated[float, typer.Option(help="Stop loss in percent.")] = 1.0,
+    lookahead: LookaheadOption = 24,
+    profit: ProfitOption = 1.5,
+    stop: StopOption = 1.0,
 ) -> None:
     """Write the feature table: 220 columns, regimes and, if asked, labels."""
     from candled.offline import write_features
@@ -151,9 +180,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.6,
     regime: Annotated[Preset, typer.Option(help="Regime preset of the labels.")] = "notebook",
-    lookahead: Annotated[int, typer.Option(help="Label horizon in bars.")] = 24,
-    profit: Annotated[float, typer.Option(help="Profit target in percent.")] = 1.5,
-    stop: Annotated[float, typer.Option(help="Stop loss in percent.")] = 1.0,
+    lookahead: LookaheadOption = 24,
+    profit: ProfitOption = 1.5,
+    stop: StopOption = 1.0,
 ) -> None:
     """Train as the notebook does; write a bundle and the notebook's three files."""
     from candled.offline import train_bundle
@@ -172,7 +201,9 @@ def predict(
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="BUNDLE")],
     candles: CandlesOption,
     out: Annotated[Path, typer.Option(help="CSV or CSV.gz to write.", metavar="FILE")],
-    threshold: Annotated[float | None, typer.Option(help="Instead of the bundle's own.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Instead of the bundle's own.", min=0.0, max=1.0)
+    ] = None,
 ) -> None:
     """Write probabilities and signals for every complete row of a candle file."""
     from candled.offline import write_predictions_of
@@ -183,7 +214,7 @@ def predict(
 @app.command()
 def bench(
     *,
-    streams: Annotated[str, typer.Option(help="Numbers of streams, N[,N...].")] = "1,100,1000",
+    streams: CountsOption = "1,100,1000",
     rounds: Annotated[int, typer.Option(help="Rounds for each number.", min=1)] = 7,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
@@ -191,7 +222,7 @@ def bench(
     """Measure candled against the notebook's way, interleaved, up to a real broker."""
     from candled.bench import run_bench
 
-    run_bench([int(n) for n in streams.split(",")], rounds, as_json=as_json, out=out)
+    run_bench(streams, rounds, as_json=as_json, out=out)
 
 
 @model_app.command("import")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from enum import IntEnum
+from typing import Final
 
 
 class Exit(IntEnum):
@@ -20,7 +21,7 @@ class Exit(IntEnum):
 
 
 #: By name, so that explaining a failure imports nothing that the command did not use.
-_KNOWN: dict[str, Exit] = {
+_KNOWN: Final[dict[str, Exit]] = {
     "ConfigError": Exit.CONFIG,
     "BundleError": Exit.CONFIG,
     "ArtifactError": Exit.CONFIG,
@@ -28,6 +29,7 @@ _KNOWN: dict[str, Exit] = {
     "TrainingError": Exit.DATA,
     "SimulationError": Exit.DATA,
     "DemoError": Exit.DATA,
+    "BenchError": Exit.DATA,
     "BrokerError": Exit.TEMPORARY,
     "PortInUse": Exit.TEMPORARY,
     "JournalLockedError": Exit.TEMPORARY,
@@ -41,17 +43,31 @@ _KNOWN: dict[str, Exit] = {
 }
 
 
+#: What starting again mends least comes last.
+_GRAVITY: Final = (Exit.TEMPORARY, Exit.DATA, Exit.INVARIANT, Exit.CONFIG)
+
+
 def explain(error: BaseException) -> tuple[str, Exit] | None:
     """Return the text and exit code of a failure that people can mend, else None.
 
-    A group is explained when all in it are: nothing unexplained may hide behind what is. Its code
-    is that of the failure which is hardest to mend by starting again.
+    A group is explained, once for each failure in it and with the gravest code, when all of them
+    are: a bug must not hide behind what is known.
     """
+    found = [_explained(one) for one in _singles(error)]
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        return None
+    texts = dict.fromkeys(text for text, _ in known)
+    return "\n".join(texts), max((code for _, code in known), key=_GRAVITY.index)
+
+
+def _singles(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        known = [explain(inner) for inner in error.exceptions]
-        found = [one for one in known if one is not None]
-        texts = dict.fromkeys(text for text, _ in found)
-        return ("\n".join(texts), max(code for _, code in found)) if all(known) else None
+        return [one for inner in error.exceptions for one in _singles(inner)]
+    return [error]
+
+
+def _explained(error: BaseException) -> tuple[str, Exit] | None:
     for kind in type(error).__mro__:
         if kind.__name__ in _KNOWN:
             return _text(error), _KNOWN[kind.__name__]

@@ -36,7 +36,8 @@ def write_features(
 
     _check_out(out, candles)
     file = _candles(candles, interval)
-    frame = feature_table(file.bars, regime=regime, labels=LabelParams(*label) if label else None)
+    wanted = LabelParams(*label) if label else None
+    frame = feature_table(file.bars, file.interval, regime=regime, labels=wanted)
     write_table(frame, out)
     return f"{_about(file)}\n{out}: {len(frame)} rows, {len(frame.columns)} columns"
 

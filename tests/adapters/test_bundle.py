@@ -17,7 +17,7 @@ import xgboost
 
 from candled.core.features.mar import COLUMNS
 from candled_adapters.bundle import BundleError, load_bundle, write_bundle
-from candles import candles
+from candles import HOURLY, candles
 from models import bundle, changed, model, spec
 
 PARTS = ("manifest.json", "model.ubj", "golden.json")
@@ -74,7 +74,7 @@ def test_the_same_model_makes_the_same_bytes(tmp_path: Path):
 
 def test_a_loaded_model_answers_as_the_trained_one(folder: Path):
     """Probabilities are those of XGBoost's own package and scikit-learn's scaler, to the bit."""
-    rows = model().features.table(candles(300, seed=8))[40:]
+    rows = model().features.table(candles(300, seed=8), HOURLY)[40:]
     booster = xgboost.Booster(model_file=bytearray(spec().booster))
     scaled = ((rows - spec().mean) / spec().scale).astype(np.float32)
     expected = booster.predict(xgboost.DMatrix(scaled))

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, Interval
 from candled.core.features.mar import MarFeatures, MarState
 from candled.core.golden import differing_stage, golden_vectors
 from models import model
@@ -52,12 +52,12 @@ class _Bent(MarFeatures):
     def __init__(self, *, table: bool) -> None:
         self._bend_table = table
 
-    def table(self, bars: Bars) -> np.ndarray:
-        rows = super().table(bars)
+    def table(self, bars: Bars, interval: Interval) -> np.ndarray:
+        rows = super().table(bars, interval)
         return _bend(rows) if self._bend_table else rows
 
-    def state(self, capacity: int) -> MarState:
-        state = super().state(capacity)
+    def state(self, capacity: int, interval: Interval) -> MarState:
+        state = super().state(capacity, interval)
         if not self._bend_table:
             state.push = lambda rows, bars: _bend(MarState.push(state, rows, bars))  # type: ignore[method-assign]
         return state

@@ -20,11 +20,11 @@ from candled.core.regime import (
     regime_rule,
     regimes,
 )
-from candles import candles, real_candles
+from candles import HOURLY, candles, real_candles
 
 BARS = candles(3_000, seed=8)
 AT = [COLUMNS.index(name) for name in INPUTS]
-INPUT_ROWS = MAR.table(BARS)[:, AT]
+INPUT_ROWS = MAR.table(BARS, HOURLY)[:, AT]
 WARM_UP = np.array([[0.0, 0.0, np.nan]] * 40)
 every_preset = pytest.mark.parametrize("preset", PRESETS)
 few = settings(max_examples=15, deadline=None)
@@ -48,7 +48,7 @@ def test_regimes_are_those_of_plain_pandas(preset):
 
 def test_real_regimes_are_those_of_plain_pandas():
     """On 37,923 real bars they are equal too: the bound on memory has never mattered there."""
-    inputs = MAR.table(real_candles())[:, AT]
+    inputs = MAR.table(real_candles(), HOURLY)[:, AT]
     for preset in PRESETS:
         _agrees_with_an_unbounded_fold(inputs, preset)
 
@@ -59,7 +59,7 @@ def test_real_regimes_are_those_of_plain_pandas():
 def test_regimes_after_a_restart_are_the_batch_regimes(preset, start):
     """Computed from `history` bars before them, regimes are those of the whole history."""
     end = start + MAR.history + 5
-    inputs = MAR.table(BARS[start:end])[:, AT]
+    inputs = MAR.table(BARS[start:end], HOURLY)[:, AT]
     rule = regime_rule(preset)
     again = regimes(rule, inputs)[MAR.history :]
     assert again.tolist() == _batch(preset)[start + MAR.history : end].tolist()

@@ -14,13 +14,14 @@ from sklearn.preprocessing import StandardScaler
 
 from candled.core.bar import COLUMNS as BAR_COLUMNS
 from candled.core.decision import signals
+from candled.core.features.ema import MEMORY
 from candled.core.features.mar import COLUMNS, MAR
 from candled.core.model import Booster, Model
 from candled.lab.predict import predict, write_predictions
-from candles import bars_of, candles, differing, real_candles, real_data
+from candles import HOURLY, bars_of, candles, differing, real_candles, real_data
 
-BARS = candles(1_200, seed=51)
-TABLE = MAR.table(BARS)
+BARS = candles(2_000, seed=51)
+TABLE = MAR.table(BARS, HOURLY)
 
 
 def _model(booster, mean, scale, threshold=0.4):
@@ -62,7 +63,7 @@ def test_every_complete_row_is_asked_once(model):
 
 def test_live_answers_are_the_predicted_ones(model):
     """A stream pushed bar by bar and asked one row at a time gets the same bits."""
-    found, state, row = predict(BARS, model), MAR.state(1), np.array([0])
+    found, state, row = predict(BARS, model), MAR.state(1, HOURLY), np.array([0])
     state.warm(0, BARS[:1_000])
     for at in range(1_000, len(BARS)):
         answer = model.probabilities(state.push(row, BARS[at : at + 1]))
@@ -81,7 +82,7 @@ def test_blocks_do_not_show(model):
     """Bars enough for several blocks get the answers of their rows asked at once."""
     many = candles(9_000, seed=52)
     found = predict(many, model)
-    assert differing(found.probabilities, model.probabilities(MAR.table(many)[40:])) == 0
+    assert differing(found.probabilities, model.probabilities(MAR.table(many, HOURLY)[40:])) == 0
     assert found.open_time.tolist() == many.open_time[40:].tolist()
 
 
@@ -101,12 +102,16 @@ def test_too_short_a_history_has_no_answers(model, length):
 
 
 def test_the_model_is_never_asked_about_a_hole(model):
-    """Rows that a NaN close reaches have no answer; rows before it are untouched."""
+    """Rows that a NaN close reaches have no answer; those before it and long after it have."""
     closes = BARS.close.copy()
     closes[800] = np.nan
     broken = bars_of({n: closes if n == "close" else getattr(BARS, n) for n in BAR_COLUMNS})
     found = predict(broken, model)
-    assert found.open_time.tolist() == BARS.open_time[40:800].tolist()
+    first_clean = 800 + MEMORY  # the soonest that the averages can be seeded after the hole
+    later = found.open_time[found.open_time > BARS.open_time[800]]
+    assert found.open_time[:760].tolist() == BARS.open_time[40:800].tolist()
+    assert len(later) > 0
+    assert later[0] >= BARS.open_time[first_clean]
     assert differing(found.probabilities, predict(BARS, model).probabilities[:760]) == 0
 
 

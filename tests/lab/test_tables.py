@@ -13,10 +13,10 @@ import reference
 from candled.core.features.mar import COLUMNS, MAR
 from candled.lab.labels import LabelParams, window_labels
 from candled.lab.tables import feature_table, write_table
-from candles import bars_from_closes, candles, differing
+from candles import HOURLY, bars_from_closes, candles, differing
 
 BARS = candles(900, seed=31)
-FRAME = feature_table(BARS, labels=LabelParams())
+FRAME = feature_table(BARS, HOURLY, labels=LabelParams())
 LABELS = [
     "future_high", "future_low", "future_return_up", "future_return_down",
     "signal_long", "signal_short", "signal",
@@ -32,13 +32,15 @@ def test_columns_are_in_the_documented_order():
     """Time and close, the 220 features, the regimes, and labels only when asked for."""
     head, tail = ["open_time", "close"], ["raw_regime", "regime"]
     assert list(FRAME.columns) == [*head, *COLUMNS, *tail, *LABELS]
-    assert list(feature_table(BARS[:50]).columns) == [*head, *COLUMNS, *tail]
+    assert list(feature_table(BARS[:50], HOURLY).columns) == [*head, *COLUMNS, *tail]
     assert len(FRAME) == len(BARS)
 
 
 def test_complete_rows_are_the_kernels_bits():
     """From row 40 on every feature is exactly what the model is asked with."""
-    assert differing(FRAME[list(COLUMNS)].to_numpy(np.float64)[40:], MAR.table(BARS)[40:]) == 0
+    assert (
+        differing(FRAME[list(COLUMNS)].to_numpy(np.float64)[40:], MAR.table(BARS, HOURLY)[40:]) == 0
+    )
 
 
 def test_warm_up_rows_are_those_of_plain_pandas():
@@ -63,7 +65,7 @@ def test_whole_numbers_are_integers():
 @pytest.mark.parametrize("preset", reference.PRESETS)
 def test_regimes_are_those_of_the_preset(preset):
     """Raw and confirmed regimes agree with plain pandas on the table's own columns."""
-    frame = feature_table(BARS, regime=preset)
+    frame = feature_table(BARS, HOURLY, regime=preset)
     raws = reference.raw_regimes(frame, preset)
     assert frame["raw_regime"].tolist() == raws
     assert frame["regime"].tolist() == reference.confirmed_regimes(raws, preset)
@@ -72,7 +74,7 @@ def test_regimes_are_those_of_the_preset(preset):
 def test_labels_are_settled_by_the_confirmed_regime():
     """The label columns are those of the window rule with the table's regime."""
     wide = LabelParams(lookahead_bars=12, profit_target_pct=0.5, stop_loss_pct=2.0)
-    frame = feature_table(BARS, labels=wide)
+    frame = feature_table(BARS, HOURLY, labels=wide)
     made = window_labels(BARS, wide, frame["regime"].to_numpy())
     for name in LABELS:
         np.testing.assert_array_equal(frame[name].to_numpy(), getattr(made, name))
@@ -83,13 +85,13 @@ def test_labels_are_settled_by_the_confirmed_regime():
 def test_an_unknown_preset_is_refused():
     """The message names the presets that exist."""
     with pytest.raises(ValueError, match=r"unknown regime preset 'calm'.*notebook"):
-        feature_table(BARS[:50], regime="calm")
+        feature_table(BARS[:50], HOURLY, regime="calm")
 
 
 @pytest.mark.parametrize("length", [0, 1, 41])
 def test_short_histories_have_tables_too(length):
     """A table of few bars, or none, has their rows and all columns."""
-    frame = feature_table(BARS[:length], labels=LabelParams())
+    frame = feature_table(BARS[:length], HOURLY, labels=LabelParams())
     assert frame.shape == (length, len(FRAME.columns))
 
 
@@ -153,6 +155,6 @@ def test_a_directory_that_is_missing_is_an_error_that_names_the_file(tmp_path):
 
 def test_a_constant_price_has_a_table():
     """Where nothing moves, nothing is infinite and counts are zero."""
-    frame = feature_table(bars_from_closes(np.full(100, 7.25)))
+    frame = feature_table(bars_from_closes(np.full(100, 7.25)), HOURLY)
     assert np.isfinite(frame.to_numpy(np.float64)[40:]).all()
     assert (frame["bullish_count_sma"] == 0).all()

@@ -28,7 +28,7 @@ from candled.lab.train import (
     train_notebook,
     write_notebook_files,
 )
-from candles import bars_at, bars_from_closes, bars_of, candles, differing, real_data
+from candles import HOURLY, bars_at, bars_from_closes, bars_of, candles, differing, real_data
 
 BARS = candles(800, seed=41)
 ROUNDS = 4
@@ -49,7 +49,7 @@ def trained():
 @pytest.fixture(scope="module")
 def by_hand():
     """Do the notebook's steps with its own tools; return scaler, classifier, X and y."""
-    frame = feature_table(BARS, labels=PARAMS).dropna(subset=list(COLUMNS))
+    frame = feature_table(BARS, HOURLY, labels=PARAMS).dropna(subset=list(COLUMNS))
     x, y = frame[list(COLUMNS)].to_numpy(np.float64), frame["signal"].to_numpy()
     split = int(len(x) * 0.8)
     scaler = StandardScaler().fit(x[:split])
@@ -175,7 +175,7 @@ def test_the_notebooks_files_are_what_the_notebook_would_load(trained, tmp_path)
     ]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     model, scaler, metadata = paths
-    rows = MAR.table(BARS)[40:]
+    rows = MAR.table(BARS, HOURLY)[40:]
     found = joblib.load(model).predict_proba(joblib.load(scaler).transform(rows))
     scaled = ((rows - trained.spec.mean) / trained.spec.scale).astype(np.float32)
     assert differing(found, Booster(trained.spec.booster).predict(scaled)) == 0

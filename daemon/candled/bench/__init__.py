@@ -11,8 +11,6 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 
 def run_bench(streams: list[int], rounds: int, *, as_json: bool, out: Path | None) -> None:
     """Measure each number of streams and print the table, or JSON; `out` gets the JSON as well.
@@ -20,7 +18,9 @@ def run_bench(streams: list[int], rounds: int, *, as_json: bool, out: Path | Non
     Progress goes to standard error. Takes some minutes: the notebook's way is slow. Raises
     BenchError.
     """
-    from candled.bench.measure import Plan, measure  # noqa: PLC0415 - children import the package
+    from rich.console import Console  # noqa: PLC0415 - the children import this file as well
+
+    from candled.bench.measure import Plan, measure  # noqa: PLC0415 - as above
     from candled.bench.report import tables  # noqa: PLC0415 - as above
 
     result = asyncio.run(measure(Plan(tuple(streams), rounds)))

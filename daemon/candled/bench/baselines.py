@@ -35,8 +35,8 @@ def _steps(settings: Message, publisher: RawPublisher) -> Steps:
     model = load_bundle(Path(settings["bundle"])).model
     count, interval = len(settings["symbols"]), Interval(settings["interval"])
     bars = generate(_SEED, interval, synthetic_start(interval), count + _BARS_BEFORE)
-    rows = MAR.table(bars)[_BARS_BEFORE:]
-    state = MAR.state(count)
+    rows = MAR.table(bars, interval)[_BARS_BEFORE:]
+    state = MAR.state(count, interval)
     for row in range(count):
         state.warm(row, bars[:_BARS_BEFORE])
     places, newest = np.arange(count), bars[_BARS_BEFORE:]

@@ -18,7 +18,6 @@ from typing import Any, Final
 Message = dict[str, Any]
 
 _LINE_LIMIT: Final = 64 * 2**20  # a thousand messages on one line are a megabyte
-_START_S: Final = 120.0
 _END_S: Final = 5.0
 _OPENMP: Final = "OMP_WAIT_POLICY"
 
@@ -89,10 +88,8 @@ def resident_mib(pid: int) -> float:
 
 
 @asynccontextmanager
-async def child(
-    name: str, settings: Mapping[str, object], *, plain_threads: bool = False
-) -> AsyncIterator[tuple[Child, Message]]:
-    """Run ``python -m candled.bench.NAME``; yield it and the first thing that it says.
+async def child(name: str, *, plain_threads: bool = False) -> AsyncIterator[Child]:
+    """Run ``python -m candled.bench.NAME``, which waits for its settings.
 
     With `plain_threads` OpenMP waits as it does for anyone who has not heard of it.
     """
@@ -108,8 +105,7 @@ async def child(
     )
     running = Child(name, process)
     try:
-        await running.say(settings)
-        yield running, await running.hear(_START_S)
+        yield running
     finally:
         await running.end()
 

@@ -12,9 +12,8 @@ import os
 import platform
 import sys
 import tempfile
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from candled.bench.children import BenchError, Child, Message, child
 from candled.bench.report import SCHEMA, Burst, scale_summary
 from candled.bench.startup import measure_process
 from candled.core.bar import Interval
+from candled.core.features.mar import MAR
 from candled.offline import quiet_threads
 from candled.simulate import synthetic_start
 from candled_adapters.broker import EmbeddedBroker
@@ -33,8 +33,9 @@ _INTERVAL: Final = Interval("1h")
 _HOST: Final = "127.0.0.1"
 _SEED: Final = 11
 _TRAIN_SEED: Final = 1
-_HISTORY: Final = 810  # bars that both ways can ask for: 720 and 800
+_HISTORY: Final = max(MAR.history, 800) + 10  # what both ways ask for, and some
 _THRESHOLD: Final = 1e-4  # so low that every bar is a signal
+_START_S: Final = 300.0  # a thousand histories, twice
 _PATIENCE_S: Final = 60.0
 _PATIENCE_PER_STREAM_S: Final = 0.5
 _MARKS: Final = ("received", "taken", "decided", "durable", "accepted")
@@ -87,7 +88,11 @@ async def measure(plan: Plan) -> dict[str, Any]:
             return {
                 "schema": SCHEMA,
                 "machine": _machine(broker.kind),
-                "model": {"features": 220, "estimators": plan.estimators, "classes": 3},
+                "model": {
+                    "features": len(MAR.columns),
+                    "estimators": plan.estimators,
+                    "classes": 3,
+                },
                 "scales": scales,
                 "process": process,
             }
@@ -115,42 +120,46 @@ async def _scale(
 ) -> dict[str, Any]:
     """Compare both ways at one number of streams."""
     symbols = [f"BENCH{number}USDT" for number in range(1, streams + 1)]
-    settings: Message = {
-        "symbols": symbols, "interval": _INTERVAL.name, "threshold": _THRESHOLD,
-        "host": _HOST, "port": broker.port, "bundle": str(files.bundle), "files": str(files.stem),
-    }  # fmt: skip
-    async with AsyncExitStack() as stack:
-        venue, at = await stack.enter_async_context(
-            child("venue", _venue_settings(symbols, plan.rounds + 1))
-        )
-
-        async def join(name: str, **own: object) -> Child:
-            _progress(f"{streams} streams: {name} gets ready")
-            place = f"{_HOST}:{at['port']}/{name}"
+    _progress(f"{streams} streams: histories are loaded")
+    async with (
+        child("venue") as venue,
+        child("candled_way") as candled,
+        child("notebook_way", plain_threads=True) as notebook,  # as its user would start it
+        child("baselines") as bare,
+    ):
+        port = await _open(venue, symbols, slots=plan.rounds + 1)
+        settings: Message = {
+            "symbols": symbols, "interval": _INTERVAL.name, "threshold": _THRESHOLD,
+            "host": _HOST, "port": broker.port, "bundle": str(files.bundle),
+            "files": str(files.stem),
+        }  # fmt: skip
+        ways = {"candled_way": candled, "notebook_way": notebook}
+        for name, runner in ways.items():
+            place = f"{_HOST}:{port}/{name}"
             urls = {"websocket": f"ws://{place}", "rest": f"http://{place}"}
-            state = {"state": str(folder / f"{name}-{streams}")}
-            plain = name == "notebook_way"  # as its user would start it
-            started, _ = await stack.enter_async_context(
-                child(name, settings | urls | state | own, plain_threads=plain)
-            )
-            return started
-
-        # Slot 0 warms candled up, uncounted; for the notebook's way, which warms up by itself on
-        # a few bars because a burst may take it a minute, that slot is history.
-        await venue.say({"op": "begin", "way": "notebook_way", "slot": 1})
-        notebook = await join("notebook_way")
-        candled = await join("candled_way")
+            await runner.say(settings | urls | {"state": str(folder / f"candled-{streams}")})
+        for runner in ways.values():
+            await runner.hear(_START_S)
         turns = _Turns(plan, streams, venue, candled, notebook)
+        # Slot 0 warms candled up, uncounted. The notebook's way has it as history: it warms up by
+        # itself on a few bars, because a burst may take it a minute.
         warm, _ = await turns.burst(candled, "candled_way", 0)
-        bare = await join("baselines", messages=warm["messages"])
+        state = {"state": str(folder / f"bare-{streams}"), "messages": warm["messages"]}
+        await bare.say(settings | state)
+        await bare.hear(_START_S)
         return await turns.take(bare)
 
 
-def _venue_settings(symbols: list[str], slots: int) -> Message:
-    return {
-        "symbols": symbols, "interval": _INTERVAL.name, "seed": _SEED,
-        "history": _HISTORY, "slots": slots,
-    }  # fmt: skip
+async def _open(venue: Child, symbols: list[str], slots: int) -> int:
+    """Open the venue with so many slots to play; return its port."""
+    await venue.say(
+        {
+            "symbols": symbols, "interval": _INTERVAL.name, "seed": _SEED,
+            "history": _HISTORY, "slots": slots, "first": {"notebook_way": 1},
+        }
+    )  # fmt: skip
+    port: int = (await venue.hear(_START_S))["port"]
+    return port
 
 
 @dataclass(slots=True)
@@ -235,14 +244,16 @@ async def _process(
     """Measure the daemon's own start, memory and help."""
     _progress("start-up, memory, --help")
     symbols = ["BENCH1USDT"]
-    async with child("venue", _venue_settings(symbols, 1)) as (_, at):
+    async with child("venue") as venue:
+        port = await _open(venue, symbols, slots=1)
         return await measure_process(
             folder,
             bundle=files.bundle,
-            venue=f"{_HOST}:{at['port']}/start",
+            venue=f"{_HOST}:{port}/start",
             broker=(_HOST, broker.port),
             symbols=symbols,
             starts=plan.starts,
+            idle_s=2 * plan.idle_s,
         )
 
 
@@ -252,8 +263,15 @@ def _machine(broker: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "broker": broker,
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: _version(name) for name in _LIBRARIES},
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # e.g. xgboost under its other name
+        return "unknown"
 
 
 def _progress(text: str) -> None:

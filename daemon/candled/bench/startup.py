@@ -22,7 +22,6 @@ from candled.bench.report import process_summary
 
 _BASE: Final = "bench/start"
 _READY_S: Final = 60.0
-_IDLE_S: Final = 1.0
 _HELPS: Final = 5
 
 Process = asyncio.subprocess.Process
@@ -36,6 +35,7 @@ async def measure_process(
     broker: tuple[str, int],
     symbols: Sequence[str],
     starts: int,
+    idle_s: float,
 ) -> dict[str, Any]:
     """Start the daemon once to fill its state, then `starts` times against the clock.
 
@@ -43,8 +43,8 @@ async def measure_process(
     """
     config = folder / "config.toml"
     config.write_text(_config(bundle, venue, broker, symbols), encoding="utf-8")
-    await _start(config, broker)
-    runs = [await _start(config, broker) for _ in range(starts)]
+    await _start(config, broker, idle_s)
+    runs = [await _start(config, broker, idle_s) for _ in range(starts)]
     helps = [await _help() for _ in range(_HELPS)]
     return process_summary([r[0] for r in runs], min(r[1] for r in runs), helps)
 
@@ -74,7 +74,7 @@ any_symbol = true
 """
 
 
-async def _start(config: Path, broker: tuple[str, int]) -> tuple[float, float]:
+async def _start(config: Path, broker: tuple[str, int], idle_s: float) -> tuple[float, float]:
     """Run the daemon until it is ready and idle; return how long that took (ms), and its MiB."""
     async with aiomqtt.Client(*broker) as client:
         await client.subscribe(f"{_BASE}/status", qos=1)
@@ -84,7 +84,7 @@ async def _start(config: Path, broker: tuple[str, int]) -> tuple[float, float]:
                     online, live = await asyncio.gather(_online(client), _live(process))
             except TimeoutError:
                 raise BenchError(f"candled run was not ready within {_READY_S:.0f} s") from None
-            await asyncio.sleep(_IDLE_S)
+            await asyncio.sleep(idle_s)
             return (max(online, live) - began) * 1000, resident_mib(process.pid)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -43,9 +43,9 @@ class _Client:
 
 
 class _Venue:
-    """A market, and who is connected."""
+    """A market, who is connected, and each way's first slot where that is not the first played."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, first: Mapping[str, int]) -> None:
         self._market = market
         self._interval = market.interval
         self._tapes = {
@@ -54,11 +54,7 @@ class _Venue:
         }
         self._clients: list[_Client] = []
         self._began = time.monotonic()
-        self._first: dict[str, int] = {}
-
-    def begin(self, way: str, number: int) -> None:
-        """Let a way's history reach up to played slot `number`, exclusive."""
-        self._first[way] = number
+        self._first = first
 
     def _now_ms(self, way: str) -> int:
         first = self._market.slots[self._first.get(way, 0)]
@@ -126,7 +122,7 @@ async def _serve() -> None:
     commands = heard()
     settings = await anext(commands)
     interval = Interval(settings["interval"])
-    venue = _Venue(_market(settings["symbols"], interval, settings))
+    venue = _Venue(_market(settings["symbols"], interval, settings), settings["first"])
     # No pings: a client that is a minute behind with reading would be taken for dead.
     server = serve(
         venue.attend, _HOST, 0, process_request=venue.request, compression=None, ping_interval=None
@@ -135,9 +131,7 @@ async def _serve() -> None:
         say({"port": next(iter(listening.sockets)).getsockname()[1]})
         sent_ns = 0
         async for command in commands:
-            if command["op"] == "begin":
-                venue.begin(command["way"], command["slot"])
-            elif command["op"] == "burst":
+            if command["op"] == "burst":
                 sent_ns = await venue.burst(command["way"], command["slot"])
             else:
                 say({"sent_ns": sent_ns})

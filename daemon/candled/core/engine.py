@@ -29,6 +29,7 @@ from candled.core.decision import (
 )
 from candled.core.features import FeatureState
 from candled.core.model import Model
+from candled.core.regime import HISTORY as REGIME_HISTORY
 from candled.core.regime import (
     INPUTS,
     RANGING,
@@ -94,9 +95,10 @@ class _Progress:
 
 @dataclass(slots=True)
 class _Group:
-    """The lanes that share a model, and their windows: lane i is row i."""
+    """The lanes that share a model and an interval, and their windows: lane i is row i."""
 
     model: Model
+    interval: Interval
     lanes: list[_Progress]
     windows: FeatureState
     regime_columns: list[int] = field(default_factory=list)
@@ -117,20 +119,21 @@ class Engine:
     """Decides closed bars. Not thread-safe; deciding advances the windows."""
 
     def __init__(self, lanes: Iterable[Lane]) -> None:
-        by_model: dict[str, list[Lane]] = defaultdict(list)
+        alike: dict[tuple[str, str], list[Lane]] = defaultdict(list)
         for lane in lanes:
-            by_model[lane.model.digest].append(lane)
+            alike[lane.model.digest, lane.stream.interval].append(lane)
         self._places: dict[Stream, tuple[_Group, int]] = {}
-        for members in by_model.values():
+        for members in alike.values():
             self._add_group(members)
 
     def _add_group(self, members: list[Lane]) -> None:
-        model = members[0].model
+        model, interval = members[0].model, Interval(members[0].stream.interval)
         columns = model.features.columns
         group = _Group(
             model=model,
+            interval=interval,
             lanes=[_progress(lane) for lane in members],
-            windows=model.features.state(len(members)),
+            windows=model.features.state(len(members), interval),
             regime_columns=[columns.index(name) for name in INPUTS if name in columns],
         )
         for row, lane in enumerate(members):
@@ -160,7 +163,8 @@ class Engine:
         group.lanes[row] = progress
         group.windows.warm(row, bars)
         if group.regime_columns:
-            for block in group.model.features.blocks(bars):
+            recent = bars[-REGIME_HISTORY:]
+            for block in group.model.features.blocks(recent, group.interval):
                 for inputs in block[:, group.regime_columns].tolist():
                     progress.regime.step(*inputs)
 

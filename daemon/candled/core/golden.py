@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import COLUMNS, HOUR, TIME_COLUMNS, Bar, Bars
+from candled.core.bar import COLUMNS, HOUR, TIME_COLUMNS, Bar, Bars, Interval
 from candled.core.model import Model
 
 _ROWS: Final = 8
+_INTERVAL: Final = Interval("1h")  # of the seeded bars, whatever the model's own
 _START: Final = 1_640_995_200_000  # on every fixed grid but the weekly one; nothing depends on it
 
 
@@ -36,7 +37,7 @@ class Golden:
 def golden_vectors(model: Model) -> Golden:
     """Compute the vectors of a model on seeded bars at the price level it was trained at."""
     bars = _seeded_bars(model)
-    features = model.features.table(bars)[-_ROWS:]
+    features = model.features.table(bars, _INTERVAL)[-_ROWS:]
     return Golden(
         bars={name: _hex(getattr(bars, name)) for name in COLUMNS},
         features=_hex_rows(features),
@@ -54,8 +55,8 @@ def differing_stage(model: Model, golden: Golden) -> str | None:
     rows = len(golden.features)
     if not rows or rows > len(bars):
         raise ValueError(f"{rows} rows for {len(bars)} bars")
-    features = model.features.table(bars)[-rows:]
-    windows, first = model.features.state(1), np.zeros(1, dtype=np.intp)
+    features = model.features.table(bars, _INTERVAL)[-rows:]
+    windows, first = model.features.state(1, _INTERVAL), np.zeros(1, dtype=np.intp)
     live = np.concatenate([windows.push(first, bars[i : i + 1]) for i in range(len(bars))])[-rows:]
     stages = (
         ("features", golden.features, features),

@@ -27,9 +27,11 @@ NAMES: Final = ("Ranging", "Trending Up", "Trending Down")
 INPUTS: Final = ("bullish_pct_sma", "price_position", "spread_pct")
 _ABSENT: Final = (0.5, 0.5, 0.0)
 
-#: How many raw values can matter: with 41 bars to fill the ribbon and some 200 for the smoothing,
-#: 720 bars of history are enough.
+#: How many raw values can matter.
 MEMORY: Final = 440
+#: So many bars make a regime independent of where they begin: 41 fill the ribbon, and the rest lets
+#: the smoothing forget.
+HISTORY: Final = MEMORY + 280
 
 
 @dataclass(frozen=True, slots=True)

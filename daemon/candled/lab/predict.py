@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, Interval
 from candled.core.decision import signals
 from candled.core.model import CLASSES, Model
 from candled.lab.textfile import write_chunks
@@ -49,7 +49,7 @@ def predict(bars: Bars, model: Model, threshold: float | None = None) -> Predict
     """
     times, answers = [bars.open_time[:0]], [np.empty((0, len(CLASSES)), dtype=np.float32)]
     start = 0
-    for block in model.features.blocks(bars, _ROWS_A_BLOCK):
+    for block in model.features.blocks(bars, Interval(model.interval), _ROWS_A_BLOCK):
         rows = _complete(block, start, model.features.window)
         if len(rows):
             times.append(bars.open_time[start + rows])

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, Interval
 from candled.core.features import feature_set
 from candled.core.features.mar import COLUMNS, PERIODS, TYPES
 from candled.core.regime import INPUTS, regime_rule, regimes
@@ -34,7 +34,11 @@ _ROWS_A_CHUNK: Final = 2048
 
 
 def feature_table(
-    bars: Bars, *, regime: str = "notebook", labels: LabelParams | None = None
+    bars: Bars,
+    interval: Interval,
+    *,
+    regime: str = "notebook",
+    labels: LabelParams | None = None,
 ) -> pd.DataFrame:
     """Return a frame with one row for each of the n bars, warm-up rows included.
 
@@ -46,7 +50,7 @@ def feature_table(
     Raises:
         ValueError: an unknown preset.
     """
-    table = feature_set(_SET).table(bars)
+    table = feature_set(_SET).table(bars, interval)
     both = table_regimes(table, regime)
     _complete_warm_up(table[: feature_set(_SET).window - 1])
     columns: dict[str, NDArray[np.generic]] = {"open_time": bars.open_time, "close": bars.close}

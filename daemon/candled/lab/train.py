@@ -119,7 +119,7 @@ def train_notebook(
     gaps = _gaps(bars, Interval(interval))
     regime_rule(regime)
     _refuse_bad_bars(bars)
-    rows = _labelled_rows(bars, params, regime)
+    rows = _labelled_rows(bars, Interval(interval), params, regime)
     split = int(TRAIN_SHARE * len(rows))
     train, test = rows[:split], rows[split:]
     _refuse_missing_class(train.classes, params)
@@ -206,8 +206,8 @@ def _refuse_bad_bars(bars: Bars) -> None:
         )
 
 
-def _labelled_rows(bars: Bars, params: LabelParams, regime: str) -> _Rows:
-    table = _FEATURES.table(bars)
+def _labelled_rows(bars: Bars, interval: Interval, params: LabelParams, regime: str) -> _Rows:
+    table = _FEATURES.table(bars, interval)
     classes = window_labels(bars, params, table_regimes(table, regime)[:, 1]).signal
     first = _FEATURES.window - 1
     rows = _Rows(bars.open_time[first:], table[first:], classes[first:])

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, Interval
 
 
 class FeatureState(Protocol):
@@ -38,16 +38,18 @@ class FeatureSet(Protocol):
     history: int
     """How many bars make a row independent of where the history starts."""
 
-    def blocks(self, bars: Bars, size: int = ...) -> Iterator[NDArray[np.float64]]:
+    def blocks(
+        self, bars: Bars, interval: Interval, size: int = ...
+    ) -> Iterator[NDArray[np.float64]]:
         """Yield the table of all bars in blocks of at most `size` rows, oldest first."""
         ...
 
-    def table(self, bars: Bars) -> NDArray[np.float64]:
+    def table(self, bars: Bars, interval: Interval) -> NDArray[np.float64]:
         """Return the whole table [len(bars), k]; rows before the window is full hold NaN."""
         ...
 
-    def state(self, capacity: int) -> FeatureState:
-        """Return empty rolling windows for `capacity` streams."""
+    def state(self, capacity: int, interval: Interval) -> FeatureState:
+        """Return empty rolling windows for `capacity` streams of one interval."""
         ...
 
 

@@ -6,7 +6,7 @@ contract with models that already exist.
 
 Two rules make a live row equal to the batch row to the last bit. Sums run in a fixed order
 (`cumsum`, never `sum`, whose order depends on the array's shape), and every value is a function of
-the newest 41 closes and of the exponential averages, whose memory ends after 661 bars in float64.
+the newest 41 closes and of the exponential averages, whose past is bounded (see `ema`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, Interval
+from candled.core.features.ema import HISTORY, Averages, AverageState, epochs
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +32,7 @@ _LONGEST: Final = PERIODS[-1]
 _WINDOW: Final = _LONGEST + SLOPE_LOOKBACK  # newest bar, and a full ribbon 5 bars ago
 _P: Final = np.array(PERIODS, dtype=np.float64)
 _WEIGHT_SUM: Final = _P * (_P + 1.0) / 2.0
-_ALPHA: Final = 2.0 / (_P + 1.0)
-_DECAY: Final = 1.0 - _ALPHA
+_EMA: Final = Averages(2.0 / (_P + 1.0))
 _RING: Final = SLOPE_LOOKBACK + 1  # exponential averages now and up to 5 bars ago
 _BLOCK: Final = 4096
 
@@ -146,60 +146,39 @@ def _bottom(values: Floats) -> Floats:
     return np.asarray(np.fmin.reduce(values, axis=1))
 
 
-def _ema_path(closes: Floats, last: Floats | None) -> Floats:
-    """Return the exponential averages [n, 32] at each of n closes, oldest first.
-
-    Continues from `last` [32], or seeds them with the first close.
-    """
-    path = _ALPHA * closes[:, None]
-    state = np.full(_COUNT, closes[0]) if last is None else last
-    decayed = np.empty(_COUNT)
-    for index in range(0 if last is not None else 1, len(closes)):
-        np.multiply(_DECAY, state, out=decayed)
-        state = path[index]
-        np.add(state, decayed, out=state)
-    if last is None:
-        path[0] = closes[0]
-    return path
-
-
 class MarState:
     """The rolling windows of `capacity` streams: 41 closes and 6 rows of exponential averages."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, interval: Interval) -> None:
+        self._interval = interval
         self._closes = np.full((capacity, _WINDOW), np.nan)
+        self._chains = AverageState(_EMA, capacity)
         self._ema = np.full((capacity, _RING, _COUNT), np.nan)
         self._pushed = np.zeros(capacity, dtype=np.int64)
 
     def warm(self, row: int, bars: Bars) -> None:
         """Begin stream `row` anew with its history, oldest first."""
-        closes = bars.close
-        count = len(closes)
+        count = len(bars)
+        newest = bars.close[-_WINDOW:][::-1]
+        epoch = epochs(bars.open_time, self._interval)
+        tail = _EMA.tail(bars.close, epoch, _RING)
         self._closes[row] = np.nan
-        self._ema[row] = np.nan
-        self._pushed[row] = count
-        if not count:
-            return
-        newest = closes[-_WINDOW:][::-1]
         self._closes[row, : len(newest)] = newest
-        path = _ema_path(closes, None)[-_RING:]
-        slots = np.arange(count - len(path), count) % _RING
-        self._ema[row, slots] = path
+        self._chains.warm(row, tail, epoch)
+        self._ema[row] = np.nan
+        self._ema[row, np.arange(count - len(tail.reported), count) % _RING] = tail.reported
+        self._pushed[row] = count
 
     def push(self, rows: NDArray[np.intp], bars: Bars) -> Floats:
         """Append one bar to each of the distinct `rows` [n]; return their features [n, 220]."""
-        close = bars.close
         window = self._closes[rows]
         window[:, 1:] = window[:, :-1].copy()
-        window[:, 0] = close
+        window[:, 0] = bars.close
         self._closes[rows] = window
 
         age = self._pushed[rows]
         before = self._ema[rows, (age + 1) % _RING]  # 5 bars ago: the slot after the newest
-        ema = _ALPHA * close[:, None] + _DECAY * self._ema[rows, (age - 1) % _RING]
-        seeded = age == 0
-        if seeded.any():
-            ema[seeded] = close[seeded, None]
+        ema = self._chains.push(rows, bars.close, epochs(bars.open_time, self._interval))
         self._ema[rows, age % _RING] = ema
         self._pushed[rows] = age + 1
         return kernel(window, ema, before)
@@ -211,35 +190,33 @@ class MarFeatures:
     name = "mar"
     columns = COLUMNS
     window = _WINDOW
-    history = 720
+    history = HISTORY
 
-    def blocks(self, bars: Bars, size: int = _BLOCK) -> Iterator[Floats]:
+    def blocks(self, bars: Bars, interval: Interval, size: int = _BLOCK) -> Iterator[Floats]:
         """Yield the table of all bars in blocks of at most `size` rows, oldest first."""
         closes = np.ascontiguousarray(bars.close)
         if not len(closes):
             return
         padded = np.concatenate([np.full(_WINDOW - 1, np.nan), closes])
         windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:, ::-1]
-        earlier = np.full((SLOPE_LOOKBACK, _COUNT), np.nan)
-        last: Floats | None = None
+        ema = _EMA.path(closes, epochs(bars.open_time, interval))
+        before = np.concatenate([np.full((SLOPE_LOOKBACK, _COUNT), np.nan), ema])
         for start in range(0, len(closes), size):
-            ema = _ema_path(closes[start : start + size], last)
-            both = np.concatenate([earlier, ema])
-            yield kernel(windows[start : start + size], ema, both[: len(ema)])
-            earlier, last = both[-SLOPE_LOOKBACK:], ema[-1]
+            rows = slice(start, start + size)
+            yield kernel(windows[rows], ema[rows], before[: len(ema)][rows])
 
-    def table(self, bars: Bars) -> Floats:
+    def table(self, bars: Bars, interval: Interval) -> Floats:
         """Return the whole table [n, 220]; rows before 41 bars hold NaN."""
         out = np.empty((len(bars), len(self.columns)))
         at = 0
-        for block in self.blocks(bars):
+        for block in self.blocks(bars, interval):
             out[at : at + len(block)] = block
             at += len(block)
         return out
 
-    def state(self, capacity: int) -> MarState:
-        """Return empty rolling windows for `capacity` streams."""
-        return MarState(capacity)
+    def state(self, capacity: int, interval: Interval) -> MarState:
+        """Return empty rolling windows for `capacity` streams of one interval."""
+        return MarState(capacity, interval)
 
 
 MAR: Final = MarFeatures()

@@ -1,0 +1,578 @@
+"""The service decides what feeds report, makes it durable, and only then lets sinks see it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from candled.board import Board
+from candled.core.bar import Bar, Bars, Stream
+from candled.core.decision import BarClosed, Decision, Side, Source
+from candled.core.engine import Engine, Lane
+from candled.errors import Exit, explain
+from candled.journal import Journal, JournalError, open_journal
+from candled.ports import (
+    Clock,
+    Emit,
+    Entry,
+    Feed,
+    FeedEvent,
+    HealthBoard,
+    History,
+    Outbox,
+    Resume,
+    ServiceState,
+    Sink,
+    StreamHealth,
+    StreamState,
+)
+from candled.service import BatchTimes, Inbox, Service
+from candled.tally import Tally
+from candles import candles
+from fakes import FixedClock, until
+from models import bundle, lane
+
+BTC = Stream("binance", "BTCUSDT", "1h")
+ETH = Stream("binance", "ETHUSDT", "1h")
+HISTORY = 720
+SERIES = {BTC: 17, ETH: 59}
+NOW = 1_900_000_000_000
+
+
+def series(stream: Stream, count: int = HISTORY + 40) -> Bars:
+    return candles(count, seed=SERIES[stream])
+
+
+def closed(stream: Stream, bar: Bar) -> BarClosed:
+    at = bar.close_time + 20
+    return BarClosed(stream, bar, Source.WS, at * 1_000_000, at)
+
+
+def live(stream: Stream, first: int, last: int) -> list[FeedEvent]:
+    """Return the bars `first` to `last` of a stream as a feed reports them."""
+    return [closed(stream, bar) for bar in series(stream)[first:last]]
+
+
+def history(stream: Stream, count: int = HISTORY, *, from_listing: bool = False) -> History:
+    return History(stream, series(stream)[:count], from_listing=from_listing)
+
+
+class RecordedFeed:
+    """Reports recorded events, then stays connected until it is cancelled."""
+
+    def __init__(self, *emissions: Sequence[FeedEvent], ends_with: Exception | None = None) -> None:
+        self.exchange = "binance"
+        self.clock: Clock = FixedClock(NOW)
+        self.resumes: list[Resume] = []
+        self.cancelled = False
+        self._emissions = emissions
+        self._ends_with = ends_with
+
+    async def run(self, resume: Sequence[Resume], emit: Emit) -> None:
+        self.resumes = list(resume)
+        for events in self._emissions:
+            await emit(events)
+        if self._ends_with:
+            raise self._ends_with
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled = True
+
+
+class ReadingSink:
+    """Takes entries from the outbox, and looks at the moment of each whether the disk has it."""
+
+    def __init__(self, folder: Path, name: str = "reader", fails_at: int | None = None) -> None:
+        self.name = name
+        self.seen: list[Entry] = []
+        self.said_goodbye = False
+        self._fails_at = fails_at
+        self._path = folder / "candled.journal"
+
+    async def run(self, outbox: Outbox, board: HealthBoard) -> None:
+        board.report(self.name, None)
+        position = outbox.position(self.name)
+        try:
+            while True:
+                await outbox.wait(position)
+                for entry in outbox.after(position, 7):
+                    assert self._is_durable(entry)
+                    if entry.position == self._fails_at:
+                        raise ConnectionError("the broker is a toaster")
+                    self.seen.append(entry)
+                    outbox.mark(self.name, position := entry.position)
+        finally:
+            self.said_goodbye = True
+
+    def _is_durable(self, entry: Entry) -> bool:
+        """Whether another process would find the decision and its bar."""
+        db = sqlite3.connect(self._path)
+        try:
+            rows = db.execute(
+                "SELECT 1 FROM decisions JOIN bars"
+                " ON bars.stream = decisions.stream AND bars.open_time = decisions.bar_open"
+                " WHERE position = ? AND id = ?",
+                (entry.position, entry.decision.id),
+            ).fetchall()
+        finally:
+            db.close()
+        return rows == [(1,)]
+
+
+@dataclasses.dataclass
+class Run:
+    """A service with its parts, while it runs."""
+
+    journal: Journal
+    board: Board
+    feed: RecordedFeed
+    stop: asyncio.Event
+
+    async def decided(self, count: int) -> None:
+        """Wait until the journal holds so many decisions."""
+        await until(lambda: self.journal.last_position >= count, what=f"{count} decisions")
+
+
+def serve(
+    folder: Path,
+    feed: RecordedFeed,
+    sinks: Sequence[Sink] = (),
+    *,
+    lanes: Sequence[Lane] | None = None,
+    during: Callable[[Run], Awaitable[None]],
+    observer: Callable[[Sequence[Entry], BatchTimes], None] | None = None,
+    prepare: Callable[[Journal], None] | None = None,
+) -> None:
+    """Run a service on the state in `folder`, stop it after `during`, and raise what it raises."""
+
+    async def body() -> None:
+        journal = open_journal(folder)
+        try:
+            if prepare:
+                prepare(journal)
+            board, stop = Board(lambda: 0), asyncio.Event()
+            feeds: list[Feed] = [feed]
+            service = Service(
+                engine=Engine(lanes or [lane(BTC), lane(ETH)]),
+                journal=journal,
+                feeds=feeds,
+                sinks=sinks,
+                board=board,
+                observer=observer,
+            )
+            running = asyncio.create_task(service.run(stop))
+            watched = asyncio.ensure_future(during(Run(journal, board, feed, stop)))
+            await asyncio.wait({running, watched}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await watched
+            watched.cancel()
+            stop.set()
+            await asyncio.wait_for(running, 20)
+        finally:
+            journal.close()
+
+    asyncio.run(body())
+
+
+def alone(kind: Lane, first: int, last: int) -> list[Decision]:
+    """Decide a stretch of a stream as an engine does that has its history."""
+    engine = Engine([kind])
+    engine.warm(kind.stream, series(kind.stream)[first - HISTORY : first], from_listing=False)
+    return engine.decide([closed(kind.stream, bar) for bar in series(kind.stream)[first:last]])
+
+
+def of(entries: Sequence[Entry], stream: Stream) -> list[Decision]:
+    return [entry.decision for entry in entries if entry.decision.stream == stream]
+
+
+# --- the way of a bar
+
+
+def test_a_bar_goes_from_feed_to_engine_to_journal_to_sinks(tmp_path: Path):
+    """Sinks see each decision once, in order, as the engine made it, and when it is on disk."""
+    feed = RecordedFeed(
+        [history(BTC), *live(BTC, HISTORY, HISTORY + 5), history(ETH)],
+        [*live(ETH, HISTORY, HISTORY + 9), *live(BTC, HISTORY + 5, HISTORY + 9)],
+        live(ETH, HISTORY + 9, HISTORY + 10),
+    )
+    sinks = [ReadingSink(tmp_path, "one"), ReadingSink(tmp_path, "two")]
+    stored: list[Bars] = []
+
+    async def during(run: Run) -> None:
+        await run.decided(19)
+        stored.append(run.journal.bars(BTC, 9999))
+
+    serve(tmp_path, feed, sinks, during=during)
+    for sink in sinks:
+        assert [entry.position for entry in sink.seen] == list(range(1, 20))
+        assert of(sink.seen, BTC) == alone(lane(BTC), HISTORY, HISTORY + 9)
+        assert of(sink.seen, ETH) == alone(lane(ETH), HISTORY, HISTORY + 10)
+        assert {entry.decided_ms for entry in sink.seen} == {NOW}
+    assert any(entry.seq for entry in sinks[0].seen)
+    assert stored[0].close.tolist() == series(BTC)[: HISTORY + 9].close.tolist()
+
+
+def test_history_is_not_decided(tmp_path: Path):
+    """A history alone fills the windows and the journal, and gives no decision."""
+
+    async def during(run: Run) -> None:
+        await until(lambda: len(run.journal.bars(ETH, 9999)) == HISTORY)
+        assert run.journal.last_position == 0
+
+    serve(tmp_path, RecordedFeed([history(BTC), history(ETH)]), during=during)
+
+
+def test_each_batch_is_observed_in_its_stages(tmp_path: Path):
+    """Whoever measures is told of every durable batch, with times that do not run backwards."""
+    batches: list[tuple[Sequence[Entry], BatchTimes]] = []
+    tally = Tally()
+
+    def observe(entries: Sequence[Entry], times: BatchTimes) -> None:
+        batches.append((entries, times))
+        tally.durable(entries, times)
+
+    events = live(BTC, 0, 3)
+    serve(
+        tmp_path,
+        RecordedFeed([events[0]], [history(ETH), *events[1:]]),
+        during=lambda run: run.decided(3),
+        observer=observe,
+    )
+    assert sum(len(entries) for entries, _ in batches) == 3
+    for entries, times in batches:
+        assert times.taken_ns <= times.decided_ns <= times.durable_ns
+        assert times.received_ns == entries[-1].received_ns
+    tally.acked(batches[0][0][:1], batches[0][0][0].received_ns + 2_500_000)
+    summary = tally.summary()
+    assert (summary.decisions, summary.signals, summary.no_decisions) == (3, 0, 3)
+    assert (summary.delivered, summary.latency_p50_ms, summary.latency_p99_ms) == (1, 2.5, 2.5)
+    assert Tally().summary().latency_p50_ms is None
+
+
+def test_streams_say_how_they_are(tmp_path: Path):
+    """A stream degrades the service from the start until it is live, and again when it is not."""
+    feed = RecordedFeed(
+        [StreamHealth(ETH, StreamState.LIVE, "")],
+        [StreamHealth(BTC, StreamState.HOLDING, "bar 12:00 is missing")],
+    )
+
+    async def during(run: Run) -> None:
+        await until(lambda: len(run.board.health.reasons) == 1)
+        assert run.board.health.state is ServiceState.DEGRADED
+        assert run.board.health.reasons == ("binance/BTCUSDT/1h: holding: bar 12:00 is missing",)
+
+    serve(tmp_path, feed, during=during)
+
+
+# --- restarts
+
+
+def resumes_of(folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0) -> list[Resume]:
+    """Run once with these events; return where the feed was told to take up."""
+    feed = RecordedFeed(*emissions)
+
+    async def during(run: Run) -> None:
+        await until(lambda: bool(feed.resumes))
+        await run.decided(decisions)
+        for events in emissions:
+            for event in events:
+                if isinstance(event, History):
+                    await until(lambda event=event: run.journal.bars(event.stream, 1))
+
+    serve(folder, feed, during=during)
+    return feed.resumes
+
+
+def test_a_restart_takes_up_after_the_last_bar(tmp_path: Path):
+    """The feed is asked for history at first, and later only for what came after the last bar."""
+    last = int(series(BTC).open_time[HISTORY + 2])
+    assert resumes_of(
+        tmp_path, [history(BTC), *live(BTC, HISTORY, HISTORY + 3), history(ETH)], decisions=3
+    ) == [Resume(BTC, HISTORY, None), Resume(ETH, HISTORY, None)]
+    assert resumes_of(tmp_path, decisions=3) == [
+        Resume(BTC, 0, last),
+        Resume(ETH, 0, int(series(ETH).open_time[HISTORY - 1])),
+    ]
+
+
+def test_a_short_history_is_asked_for_again_unless_it_is_all_there_is(tmp_path: Path):
+    """Too few bars are completed at the next start; a young listing has what it can have."""
+    young = history(ETH, 50, from_listing=True)
+    resumes_of(tmp_path, [history(BTC, 100), young])
+    assert resumes_of(tmp_path) == [
+        Resume(BTC, HISTORY, int(series(BTC).open_time[99])),
+        Resume(ETH, 0, int(series(ETH).open_time[49])),
+    ]
+
+
+def test_decisions_go_on_as_if_there_had_been_no_restart(tmp_path: Path):
+    """Over three lives of the service, decisions, numbers and deliveries are those of one."""
+    cuts = (HISTORY, HISTORY + 13, HISTORY + 14, HISTORY + 40)
+    seen: list[Entry] = []
+    for start, end in itertools.pairwise(cuts):
+        first = [history(BTC)] if start == HISTORY else []
+        sink = ReadingSink(tmp_path)
+        feed = RecordedFeed(first, live(BTC, start, end))
+        serve(
+            tmp_path,
+            feed,
+            [sink],
+            lanes=[lane(BTC)],
+            during=lambda run, n=end: run.decided(n - HISTORY),
+        )
+        seen += sink.seen
+    assert of(seen, BTC) == alone(lane(BTC), HISTORY, HISTORY + 40)
+    assert [entry.position for entry in seen] == list(range(1, 41))
+    numbers = [entry.seq for entry in seen if entry.seq is not None]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 10
+
+
+def test_the_windows_are_filled_with_what_the_journal_holds(tmp_path: Path):
+    """A bar that a venue tells differently the second time does not part memory from disk."""
+    resumes_of(tmp_path, [history(BTC, 100)])
+    bars = series(BTC)
+    close = bars.close[:HISTORY].copy()
+    close[90] *= 1.001
+    told_again = History(BTC, dataclasses.replace(bars[:HISTORY], close=close), from_listing=False)
+    sink = ReadingSink(tmp_path)
+    feed = RecordedFeed([told_again, *live(BTC, HISTORY, HISTORY + 3)])
+    serve(tmp_path, feed, [sink], lanes=[lane(BTC)], during=lambda run: run.decided(3))
+    assert of(sink.seen, BTC) == alone(lane(BTC), HISTORY, HISTORY + 3)
+
+
+def test_what_a_sink_missed_is_there_for_it_after_a_restart(tmp_path: Path):
+    """A sink that is new or was away begins with the oldest entry that it has not marked."""
+    serve(
+        tmp_path, RecordedFeed(live(BTC, 0, 5)), [ReadingSink(tmp_path, "a")],
+        during=lambda run: run.decided(5),
+    )  # fmt: skip
+    sinks = [ReadingSink(tmp_path, "a"), ReadingSink(tmp_path, "b")]
+    serve(tmp_path, RecordedFeed(live(BTC, 5, 7)), sinks, during=lambda run: run.decided(7))
+    assert [[entry.position for entry in sink.seen] for sink in sinks] == [
+        [6, 7],
+        [1, 2, 3, 4, 5, 6, 7],
+    ]
+
+
+# --- failures
+
+
+async def forever(_: Run) -> None:
+    await asyncio.Event().wait()
+
+
+def test_a_sink_that_fails_ends_the_service(tmp_path: Path):
+    """A sink's failure is raised, the others say goodbye, and the feed is let go."""
+    feed = RecordedFeed(live(BTC, 0, 5))
+    bad, good = ReadingSink(tmp_path, "bad", fails_at=3), ReadingSink(tmp_path, "good")
+    with pytest.raises(ExceptionGroup) as caught:
+        serve(tmp_path, feed, [bad, good], during=forever)
+    assert [str(error) for error in caught.value.exceptions] == ["the broker is a toaster"]
+    assert [entry.position for entry in bad.seen] == [1, 2]
+    assert good.said_goodbye
+    assert feed.cancelled
+
+
+def fill_up(journal: Journal) -> None:
+    """Let the file grow no further, as on a full disk."""
+    db = journal._db.connection
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+
+def test_nothing_is_shown_that_could_not_be_written(tmp_path: Path):
+    """A full disk ends the service as temporary trouble, and no sink saw what was lost."""
+    sink = ReadingSink(tmp_path)
+    feed = RecordedFeed(*([event] for event in live(BTC, 0, 200)))
+    with pytest.raises(ExceptionGroup) as caught:
+        serve(tmp_path, feed, [sink], during=forever, prepare=fill_up)
+    known = explain(caught.value)
+    assert known is not None
+    assert known[1] is Exit.TEMPORARY
+    assert "full" in known[0]
+    assert sink.said_goodbye
+    journal = open_journal(tmp_path)
+    try:
+        stored = journal.after(0, 9999)
+        assert sink.seen == stored[: len(sink.seen)]
+        assert len(stored) == len(journal.bars(BTC, 9999)) < 200
+    finally:
+        journal.close()
+
+
+def test_a_feed_that_breaks_its_promise_ends_the_service(tmp_path: Path):
+    """A bar told twice ends the service; nothing of its batch is shown or stored."""
+    sink = ReadingSink(tmp_path)
+    feed = RecordedFeed(live(BTC, 0, 3), [*live(ETH, 0, 1), *live(BTC, 2, 3)])
+
+    with pytest.raises(ExceptionGroup) as caught:
+        serve(tmp_path, feed, [sink], during=forever)
+    assert "bars must come once each, in time order" in str(caught.value.exceptions[0])
+    assert [entry.decision.stream for entry in sink.seen] in ([], [BTC] * 3)
+    journal = open_journal(tmp_path)
+    try:
+        assert len(journal.bars(ETH, 9)) == 0
+    finally:
+        journal.close()
+
+
+def test_a_feed_that_fails_ends_the_service(tmp_path: Path):
+    """A feed may not give up; when it does, that is what the service ends with."""
+    feed = RecordedFeed(live(BTC, 0, 1), ends_with=RuntimeError("gave up"))
+    with pytest.raises(ExceptionGroup) as caught:
+        serve(tmp_path, feed, during=forever)
+    assert [repr(error) for error in caught.value.exceptions] == ["RuntimeError('gave up')"]
+
+
+def test_a_slot_that_was_stored_is_not_decided_again(tmp_path: Path):
+    """A feed that goes back behind the journal after a restart is refused."""
+    resumes_of(tmp_path, live(BTC, 0, 5), decisions=5)
+    with pytest.raises(ExceptionGroup) as caught:
+        serve(tmp_path, RecordedFeed(live(BTC, 3, 6)), during=forever)
+    assert isinstance(caught.value.exceptions[0], JournalError)
+
+
+# --- stopping
+
+
+def test_what_has_arrived_is_decided_and_delivered_before_the_end(tmp_path: Path):
+    """On stop the feed is let go first, its bars are decided, and sinks see them, then goodbye."""
+    sink = ReadingSink(tmp_path)
+    feed = RecordedFeed(live(BTC, 0, 40), live(ETH, 0, 40))
+
+    async def at_once(_: Run) -> None:
+        await until(lambda: bool(feed.resumes))
+
+    serve(tmp_path, feed, [sink], during=at_once)
+    assert len(sink.seen) == 80
+    assert sink.said_goodbye
+    assert feed.cancelled
+
+
+def test_a_sink_that_cannot_deliver_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Draining takes a bounded time; what was not delivered stays for the next start."""
+    monkeypatch.setattr("candled.service._DRAIN_SECONDS", 0.2)
+
+    class Stuck(ReadingSink):
+        async def run(self, outbox: Outbox, board: HealthBoard) -> None:
+            del outbox, board
+            await asyncio.Event().wait()
+
+    serve(
+        tmp_path, RecordedFeed(live(BTC, 0, 3)), [Stuck(tmp_path, "stuck")],
+        during=lambda run: run.decided(3),
+    )  # fmt: skip
+    sink = ReadingSink(tmp_path, "stuck")
+    serve(tmp_path, RecordedFeed(), [sink], during=lambda run: run.decided(3))
+    assert len(sink.seen) == 3
+    assert {entry.decision.side for entry in sink.seen} == {Side.NO_DECISION}
+
+
+# --- the inbox
+
+
+def test_a_full_inbox_makes_feeds_wait():
+    """Beyond its limit the inbox takes no more until something was taken out; order is kept."""
+
+    async def body() -> None:
+        inbox = Inbox(limit=3)
+        events = live(BTC, 0, 8)
+        await inbox.put(events[:3])
+        waiting = asyncio.create_task(inbox.put(events[3:]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert await inbox.take(2) == events[:2]
+        await asyncio.wait_for(waiting, 1)
+        joining = asyncio.create_task(inbox.join())
+        assert await inbox.take(99) == events[2:]
+        await asyncio.sleep(0)
+        assert not joining.done()
+        inbox.handled()
+        await asyncio.wait_for(joining, 1)
+
+    asyncio.run(body())
+
+
+# --- what the live process is made of
+
+FORBIDDEN = {
+    "pandas",
+    "sklearn",
+    "joblib",
+    "scipy",
+    "xgboost",
+    "candled.lab",
+    "candled.offline",
+    "candled_adapters.notebook",
+    "candled_adapters.inert_pickle",
+}
+
+LIVE = """
+import asyncio, json, sys
+from pathlib import Path
+from candled.compose import build, load_lanes
+from candled.config import load_config
+
+path = Path(sys.argv[1])
+config = load_config(path)
+daemon = build(config, load_lanes(config, path))
+
+async def main():
+    stop = asyncio.Event()
+    running = asyncio.create_task(daemon.service.run(stop))
+    while not any(reason.startswith("mqtt") for reason in daemon.board.health.reasons):
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    stop.set()
+    await running
+
+asyncio.run(main())
+daemon.journal.close()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_the_live_process_has_no_pickle_reader_and_no_training_library(tmp_path: Path):
+    """A daemon built from configuration and bundle, started and stopped, imports none of them."""
+    bundle(tmp_path / "model")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        """
+        mqtt.url = "mqtt://127.0.0.1:9"
+        log.decisions = "decisions.jsonl"
+        [exchanges.binance]
+        dialect = "binance-spot"
+        ws_url = "ws://127.0.0.1:9"
+        rest_url = "http://127.0.0.1:9"
+        [[streams]]
+        exchange = "binance"
+        symbols = ["BTCUSDT"]
+        interval = "1h"
+        bundle = "model"
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", LIVE, str(config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    modules = set(json.loads(done.stdout.splitlines()[-1]))
+    assert {"candled.service", "candled_adapters.feed", "numpy"} <= modules
+    assert modules & FORBIDDEN == set()
