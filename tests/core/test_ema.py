@@ -32,7 +32,7 @@ def naive(path, epoch):
 
 
 def slots(n: int, longest_hole: int, seed: int) -> np.ndarray:
-    """Return n ascending slots, up to `longest_hole` apart, in runs and holes of their own length."""
+    """Return n ascending slots, up to `longest_hole` apart, in runs and holes."""
     random = np.random.default_rng(seed)
     holes = random.random(n) < random.random()
     return 4_000 + np.cumsum(np.where(holes, random.integers(1, longest_hole + 1, n), 1))
