@@ -1,4 +1,4 @@
-"""The journal keeps what it was given, numbers it without holes, shows nothing before it is durable.
+"""The journal keeps what it was given, numbers it without holes, shows only what is durable.
 
 Through failures in the middle of a batch, full disks, kill -9 and damaged files.
 """
@@ -292,6 +292,8 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path):
         assert [(e.position, e.seq) for e in after] == [(3, 1), (4, 2)]
     with opened(tmp_path) as journal:
         assert journal.after(0, 99) == before + after
+        assert len(journal.bars(new, 9)) == 1
+        assert commit(journal, (new, 2, Side.LONG))[0].seq == 2
 
 
 def test_a_bar_that_history_holds_is_not_decided(tmp_path: Path):

@@ -18,6 +18,7 @@ from candled.board import Board
 from candled.core.bar import Bar, Bars, Stream
 from candled.core.decision import BarClosed, Decision, Side, Source
 from candled.core.engine import Engine, Lane
+from candled.core.features.mar import MAR
 from candled.errors import Exit, explain
 from candled.journal import Journal, JournalError, open_journal
 from candled.ports import (
@@ -43,8 +44,8 @@ from models import bundle, lane
 
 BTC = Stream("binance", "BTCUSDT", "1h")
 ETH = Stream("binance", "ETHUSDT", "1h")
-HISTORY = 720
-SERIES = {BTC: 17, ETH: 59}
+HISTORY = MAR.history
+SERIES = {BTC: 10, ETH: 45}
 NOW = 1_900_000_000_000
 
 

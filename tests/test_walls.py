@@ -21,6 +21,7 @@ ALLOWED = {
     "enum",
     "functools",
     "hashlib",
+    "itertools",
     "importlib.util",
     "json",
     "math",

@@ -15,10 +15,10 @@ ALPHA = 2.0 / (np.array([5.0, 20.0, 36.0]) + 1.0)
 AVERAGES = Averages(ALPHA)
 
 
-def naive(path, epoch):
-    """Compute the rule as it is said: find each bar's anchor, run the recursion from there."""
-    out = np.empty((len(path), len(ALPHA)))
-    for row in range(len(path)):
+def naive(path, epoch, rows):
+    """Compute the rule as it is said: find a bar's anchor, run the recursion from there."""
+    out = np.empty((len(rows), len(ALPHA)))
+    for at, row in enumerate(rows):
         anchor = 0
         for start in range(row - MEMORY + 1, 0, -1):
             if epoch[start] != epoch[start - 1]:
@@ -27,7 +27,7 @@ def naive(path, epoch):
         value = np.full(len(ALPHA), path[anchor])
         for x in path[anchor + 1 : row + 1]:
             value = ALPHA * x + (1.0 - ALPHA) * value
-        out[row] = value
+        out[at] = value
     return out
 
 
@@ -59,9 +59,10 @@ few = settings(max_examples=8, deadline=None)
 def test_path_and_pushes_are_the_rule(longest_hole, seed):
     """Batch and bar by bar give what the rule says, bit for bit, however sparse the bars are."""
     path, epoch = series(1_700, longest_hole, seed)
-    expected = naive(path, epoch)
-    assert differing(AVERAGES.path(path, epoch), expected) == 0
-    assert differing(pushed(path, epoch), expected) == 0
+    rows = np.arange(seed % 17, 1_700, 17)
+    expected = naive(path, epoch, rows)
+    assert differing(AVERAGES.path(path, epoch)[rows], expected) == 0
+    assert differing(pushed(path, epoch)[rows], expected) == 0
 
 
 @few

@@ -58,7 +58,10 @@ def _timed(step: Callable[[int], object], number: int) -> float:
 
 
 def _run() -> None:
-    settings = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:
+        return  # the bench has ended
+    settings = json.loads(line)
     publisher = RawPublisher(settings["host"], settings["port"])
     try:
         steps = _steps(settings, publisher)

@@ -60,7 +60,9 @@ class _Stopwatch:
 
 async def _run() -> None:
     commands = heard()
-    settings = await anext(commands)
+    settings = await anext(commands, None)
+    if settings is None:
+        return  # the bench has ended
     stopwatch = _Stopwatch(len(settings["symbols"]))
     mqtt = MqttSettings(
         settings["host"],

@@ -81,7 +81,7 @@ async def measure(plan: Plan) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="candled-bench-") as name:
         folder = Path(name)
         _progress(f"training a model of {plan.estimators} rounds on {plan.train_bars} bars")
-        files = await asyncio.to_thread(_train, plan, folder)
+        files = _train(plan, folder)  # nothing else runs yet, and a thread would outlive Ctrl+C
         async with EmbeddedBroker() as broker:
             scales = [await _scale(plan, n, folder, files, broker) for n in plan.streams]
             process = await _process(plan, folder, files, broker)

@@ -137,7 +137,9 @@ async def _trade(settings: Message) -> None:
     predictor = Predictor(settings["files"], settings["threshold"])
     # Without a deadline for pongs: behind a burst they come too late, and the library hangs up.
     async with (
-        aiomqtt.Client(settings["host"], settings["port"]) as client,
+        aiomqtt.Client(
+            settings["host"], settings["port"], protocol=aiomqtt.ProtocolVersion.V5
+        ) as client,
         connect(f"{settings['websocket']}/stream", ping_interval=None) as socket,
     ):
         bot = _Bot(predictor, client)
@@ -164,7 +166,10 @@ def _result(bot: _Bot) -> dict[str, Any]:
 
 async def _run() -> None:
     commands = heard()
-    trading = asyncio.create_task(_trade(await anext(commands)))
+    settings = await anext(commands, None)
+    if settings is None:
+        return  # the bench has ended
+    trading = asyncio.create_task(_trade(settings))
     listening = asyncio.create_task(_until_told(commands))
     await asyncio.wait({trading, listening}, return_when=asyncio.FIRST_COMPLETED)
     if trading.done():

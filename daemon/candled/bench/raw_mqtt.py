@@ -2,7 +2,7 @@
 
 https://docs.oasis-open.org/mqtt/mqtt/v5.0/mqtt-v5.0.html ::
 
-    CONNECT  10 len 0004 "MQTT" 05 02(clean start) 003c(keep alive) 00(no properties) 0003 "raw"
+    CONNECT  10 len 0004 "MQTT" 05 02(clean start) ffff(keep alive) 00(no properties) 0003 "raw"
     PUBLISH  32 len topic id 05 02 00000e10(expires in 3600 s) payload
     PUBACK   40 len id [reason [properties]]
 """
@@ -43,7 +43,7 @@ class RawPublisher:
         self._socket = socket.create_connection((host, port), _TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = b""
-        hello = b"\x00\x04MQTT\x05\x02\x00\x00\x00" + _text("bench-raw")
+        hello = b"\x00\x04MQTT\x05\x02\xff\xff\x00" + _text("bench-raw")
         self._socket.sendall(b"\x10" + _length(len(hello)) + hello)
         (kind, body), *_ = self._packets()
         if kind != _CONNACK or body[1] != 0:

@@ -76,7 +76,7 @@ any_symbol = true
 
 async def _start(config: Path, broker: tuple[str, int], idle_s: float) -> tuple[float, float]:
     """Run the daemon until it is ready and idle; return how long that took (ms), and its MiB."""
-    async with aiomqtt.Client(*broker) as client:
+    async with aiomqtt.Client(*broker, protocol=aiomqtt.ProtocolVersion.V5) as client:
         await client.subscribe(f"{_BASE}/status", qos=1)
         async with _daemon(config) as (process, began):
             try:

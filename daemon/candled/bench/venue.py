@@ -120,7 +120,9 @@ def _market(symbols: Sequence[str], interval: Interval, settings: dict[str, Any]
 
 async def _serve() -> None:
     commands = heard()
-    settings = await anext(commands)
+    settings = await anext(commands, None)
+    if settings is None:
+        return  # the bench has ended
     interval = Interval(settings["interval"])
     venue = _Venue(_market(settings["symbols"], interval, settings), settings["first"])
     # No pings: a client that is a minute behind with reading would be taken for dead.

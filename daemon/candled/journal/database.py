@@ -163,6 +163,7 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
         raise JournalError(f"{path}: journal version {version}, this candled reads {_VERSION}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
     if version == 0:
         _create(connection)
 
