@@ -93,8 +93,11 @@ class RecordedFeed:
 class ReadingSink:
     """Takes entries from the outbox, and looks at the moment of each whether the disk has it."""
 
-    def __init__(self, folder: Path, name: str = "reader", fails_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str = "reader", fails_at: int | None = None, pause_s: float = 0
+    ) -> None:
         self.name = name
+        self._pause_s = pause_s
         self.seen: list[Entry] = []
         self.said_goodbye = False
         self._fails_at = fails_at
@@ -110,6 +113,7 @@ class ReadingSink:
                     assert self._is_durable(entry)
                     if entry.position == self._fails_at:
                         raise ConnectionError("the broker is a toaster")
+                    await asyncio.sleep(self._pause_s)
                     self.seen.append(entry)
                     outbox.mark(self.name, position := entry.position)
         finally:
@@ -341,15 +345,26 @@ def test_decisions_go_on_as_if_there_had_been_no_restart(tmp_path: Path):
 
 def test_the_windows_are_filled_with_what_the_journal_holds(tmp_path: Path):
     """A bar that a venue tells differently the second time does not part memory from disk."""
-    resumes_of(tmp_path, [history(BTC, 100)])
+    resumes_of(tmp_path, [history(BTC, HISTORY - 10)])
     bars = series(BTC)
     close = bars.close[:HISTORY].copy()
-    close[90] *= 1.001
+    close[HISTORY - 20] *= 1.01
     told_again = History(BTC, dataclasses.replace(bars[:HISTORY], close=close), from_listing=False)
     sink = ReadingSink(tmp_path)
     feed = RecordedFeed([told_again, *live(BTC, HISTORY, HISTORY + 3)])
     serve(tmp_path, feed, [sink], lanes=[lane(BTC)], during=lambda run: run.decided(3))
     assert of(sink.seen, BTC) == alone(lane(BTC), HISTORY, HISTORY + 3)
+
+
+def test_events_are_handled_in_their_order(tmp_path: Path):
+    """Bars before a history are decided before it, and bars after it with it, in one go or not."""
+    sink = ReadingSink(tmp_path)
+    events = [*live(BTC, 0, 3), history(BTC), *live(BTC, HISTORY, HISTORY + 3)]
+    serve(
+        tmp_path, RecordedFeed(events), [sink], lanes=[lane(BTC)], during=lambda run: run.decided(6)
+    )
+    assert [entry.decision.side for entry in sink.seen[:3]] == [Side.NO_DECISION] * 3
+    assert of(sink.seen[3:], BTC) == alone(lane(BTC), HISTORY, HISTORY + 3)
 
 
 def test_what_a_sink_missed_is_there_for_it_after_a_restart(tmp_path: Path):
@@ -449,15 +464,16 @@ def test_a_slot_that_was_stored_is_not_decided_again(tmp_path: Path):
 
 def test_what_has_arrived_is_decided_and_delivered_before_the_end(tmp_path: Path):
     """On stop the feed is let go first, its bars are decided, and sinks see them, then goodbye."""
-    sink = ReadingSink(tmp_path)
+    sinks = [ReadingSink(tmp_path, "slow", pause_s=0.001), ReadingSink(tmp_path, "quick")]
     feed = RecordedFeed(live(BTC, 0, 40), live(ETH, 0, 40))
 
     async def at_once(_: Run) -> None:
-        await until(lambda: bool(feed.resumes))
+        """Stop as soon as the service runs."""
 
-    serve(tmp_path, feed, [sink], during=at_once)
-    assert len(sink.seen) == 80
-    assert sink.said_goodbye
+    serve(tmp_path, feed, sinks, during=at_once)
+    for sink in sinks:
+        assert [entry.position for entry in sink.seen] == list(range(1, 81))
+        assert sink.said_goodbye
     assert feed.cancelled
 
 
