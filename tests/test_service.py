@@ -348,12 +348,12 @@ def test_the_windows_are_filled_with_what_the_journal_holds(tmp_path: Path):
     resumes_of(tmp_path, [history(BTC, HISTORY - 10)])
     bars = series(BTC)
     close = bars.close[:HISTORY].copy()
-    close[HISTORY - 20] *= 1.01
+    close[HISTORY - 20 : HISTORY - 10] *= 1.1
     told_again = History(BTC, dataclasses.replace(bars[:HISTORY], close=close), from_listing=False)
     sink = ReadingSink(tmp_path)
-    feed = RecordedFeed([told_again, *live(BTC, HISTORY, HISTORY + 3)])
-    serve(tmp_path, feed, [sink], lanes=[lane(BTC)], during=lambda run: run.decided(3))
-    assert of(sink.seen, BTC) == alone(lane(BTC), HISTORY, HISTORY + 3)
+    feed = RecordedFeed([told_again, *live(BTC, HISTORY, HISTORY + 9)])
+    serve(tmp_path, feed, [sink], lanes=[lane(BTC)], during=lambda run: run.decided(9))
+    assert of(sink.seen, BTC) == alone(lane(BTC), HISTORY, HISTORY + 9)
 
 
 def test_events_are_handled_in_their_order(tmp_path: Path):

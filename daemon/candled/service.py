@@ -34,7 +34,7 @@ from candled.ports import (
     StreamState,
 )
 
-_INBOX_LIMIT: Final = 100_000  # events; a feed that is faster than this waits
+_INBOX_LIMIT: Final = 100_000  # bars; a feed that is faster than this waits
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
 _DRAIN_SECONDS: Final = 5.0
 
@@ -57,11 +57,12 @@ Observer = Callable[[Sequence[Entry], BatchTimes], None]
 
 
 class Inbox:
-    """Events from the feeds, in order, taken all at once; bounded."""
+    """Events from the feeds, in order, taken all at once; bounded by the bars that they hold."""
 
     def __init__(self, limit: int = _INBOX_LIMIT) -> None:
         self._events: deque[FeedEvent] = deque()
         self._limit = limit
+        self._held = 0
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -72,18 +73,27 @@ class Inbox:
         """Append events; waits while the inbox is full."""
         await self._room.wait()
         self._events.extend(events)
+        self._held += sum(map(_weight, events))
         self._idle.clear()
         self._filled.set()
-        if len(self._events) >= self._limit:
+        if self._held >= self._limit:
             self._room.clear()
 
     async def take(self, limit: int) -> list[FeedEvent]:
-        """Wait for events, then return all that are there, at most `limit`."""
+        """Wait for events, then return all that are there, at most `limit`.
+
+        A history, which is costly to handle, is the last one that is returned.
+        """
         await self._filled.wait()
-        taken = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
+        taken: list[FeedEvent] = []
+        while self._events and len(taken) < limit:
+            taken.append(self._events.popleft())
+            self._held -= _weight(taken[-1])
+            if isinstance(taken[-1], History):
+                break
         if not self._events:
             self._filled.clear()
-        if len(self._events) < self._limit:
+        if self._held < self._limit:
             self._room.set()
         return taken
 
@@ -95,6 +105,10 @@ class Inbox:
     async def join(self) -> None:
         """Wait until everything has been taken and handled."""
         await self._idle.wait()
+
+
+def _weight(event: FeedEvent) -> int:
+    return len(event.bars) if isinstance(event, History) else 1
 
 
 class Service:
@@ -159,8 +173,7 @@ class Service:
             last = int(bars.open_time[-1]) if len(bars) else None
             if whole:
                 self._engine.warm(stream, bars, from_listing=from_listing)
-            else:
-                self._board.report(stream.path, StreamState.WARMING)
+            self._board.report(stream.path, StreamState.WARMING)  # until the feed says live
             resumes[stream.exchange].append(
                 Resume(stream=stream, history=0 if whole else need, after=last)
             )
