@@ -1,21 +1,17 @@
 """Candles for tests: seeded synthetic ones, and the real ones where they are at hand.
 
-Real candles are looked for in the directory that the environment variable CANDLED_REAL_DATA names,
-by default ``../shared/data`` beside the project. They are read with pandas: the tests that use
-them prove the mathematics, not the program's own reader.
+Real candles are read with pandas: the tests that use them prove the mathematics, not the program's
+own reader.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import pytest
 from numpy.typing import NDArray
 
 from candled.core.bar import COLUMNS, HOUR, Bars, Interval
+from real import real_data
 
 HOURLY = Interval("1h")
 START_MS = 1_700_000_000_000 // HOUR * HOUR
@@ -75,15 +71,6 @@ def closes(n: int, seed: int = 0, *, price: float = 30_000.0, decimals: int = 2)
 def candles(n: int, seed: int = 0, *, price: float = 30_000.0, decimals: int = 2) -> Bars:
     """Return seeded hourly bars: trends up and down, quiet stretches, prices on a tick."""
     return bars_from_closes(closes(n, seed, price=price, decimals=decimals), seed)
-
-
-def real_data() -> Path:
-    """Return the directory of real data; skips the test where it is absent."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    place = Path(os.environ.get("CANDLED_REAL_DATA", beside))
-    if not (place / "candles" / "BTCUSDT_1h.csv.gz").exists():
-        pytest.skip(f"no real candles in {place}; set CANDLED_REAL_DATA to their directory")
-    return place
 
 
 def real_candles(symbol: str = "BTCUSDT") -> Bars:

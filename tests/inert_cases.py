@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pytest
 
-from candled_adapters.inert_pickle import ArtifactError, Limits, read_inert
+from candled_adapters.artifacts.inert_pickle import ArtifactError, Limits, read_inert
 
 #: joblib.dump's `compress`: all that the standard library can undo.
 COMPRESSIONS = [0, 3, ("zlib", 1), ("gzip", 3), ("bz2", 3), ("lzma", 3), ("xz", 3)]

@@ -16,7 +16,7 @@ from candled.core.decision import Policy
 from candled.core.engine import Lane
 from candled.core.model import Model, ModelSpec
 from candled.offline import quiet_threads
-from candled_adapters.bundle import write_bundle
+from candled_adapters.artifacts.bundle import write_bundle
 from candles import candles
 
 THRESHOLD = 0.42  # low, so that a few hundred bars hold dozens of signals of both sides

@@ -23,8 +23,8 @@ from candled.core.features.mar import COLUMNS
 from candled.journal import open_journal
 from candled.lab.predict import predict
 from candled.lab.tables import feature_table
-from candled_adapters.bundle import load_bundle
-from candled_adapters.candlefile import write_candles
+from candled_adapters.artifacts.bundle import load_bundle
+from candled_adapters.candles.candlefile import write_candles
 from candles import HOURLY, bars_at, candles, differing
 from models import THRESHOLD, bundle, model
 

@@ -534,8 +534,8 @@ FORBIDDEN = {
     "xgboost",
     "candled.lab",
     "candled.offline",
-    "candled_adapters.notebook",
-    "candled_adapters.inert_pickle",
+    "candled_adapters.artifacts.notebook",
+    "candled_adapters.artifacts.inert_pickle",
 }
 
 LIVE = """
@@ -591,5 +591,5 @@ def test_the_live_process_has_no_pickle_reader_and_no_training_library(tmp_path:
     )
     assert done.returncode == 0, done.stderr
     modules = set(json.loads(done.stdout.splitlines()[-1]))
-    assert {"candled.service", "candled_adapters.feed", "numpy"} <= modules
+    assert {"candled.service", "candled_adapters.feeds.feed", "numpy"} <= modules
     assert modules & FORBIDDEN == set()

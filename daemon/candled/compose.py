@@ -30,14 +30,14 @@ from candled.notify import notify
 from candled.ports import Clock, Sink
 from candled.service import Service
 from candled.tally import Tally
-from candled_adapters.bundle import Bundle, BundleError, load_bundle
+from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.binance import SPOT, USDM, Binance
-from candled_adapters.feed import VenueFeed
+from candled_adapters.feeds.feed import VenueFeed
+from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
 from candled_adapters.sinks.payload import Info, ModelInfo
-from candled_adapters.venuetime import VenueTime
 
 DIALECTS: dict[str, Binance] = {"binance-spot": SPOT, "binance-usdm": USDM}
 

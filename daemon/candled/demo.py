@@ -28,9 +28,9 @@ from candled.journal import open_journal
 from candled.offline import quiet_threads
 from candled.ports import Entry
 from candled.simulate import synthetic_start
+from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.broker import EmbeddedBroker
-from candled_adapters.bundle import write_bundle
-from candled_adapters.candlefile import read_candles
+from candled_adapters.candles.candlefile import read_candles
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
 from candled_adapters.subscriber import Subscriber

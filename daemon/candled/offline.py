@@ -19,9 +19,9 @@ import msgspec
 from candled.core.bar import Bars, Interval, iso
 from candled.core.decision import SIDES, Target
 from candled.core.model import ModelSpec
-from candled_adapters.bundle import Bundle, load_bundle, write_bundle
-from candled_adapters.candlefile import CandleFile, CandleFileError, read_candles
-from candled_adapters.notebook import read_notebook
+from candled_adapters.artifacts.bundle import Bundle, load_bundle, write_bundle
+from candled_adapters.artifacts.notebook import read_notebook
+from candled_adapters.candles.candlefile import CandleFile, CandleFileError, read_candles
 
 Label = tuple[int, float, float]
 """Lookahead in bars, profit in percent, stop in percent."""

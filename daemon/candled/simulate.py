@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from candled.core.bar import HOUR, Bars, Interval
-from candled_adapters.candlefile import read_candles
+from candled_adapters.candles.candlefile import read_candles
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
 

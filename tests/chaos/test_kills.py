@@ -28,12 +28,12 @@ from candled.journal import open_journal
 from candled.lab.predict import predict
 from candled.offline import import_model
 from candled.simulate import synthetic_start
-from candled_adapters.bundle import load_bundle
-from candled_adapters.candlefile import read_candles, write_candles
+from candled_adapters.artifacts.bundle import load_bundle
+from candled_adapters.candles.candlefile import read_candles, write_candles
 from candled_adapters.simulator.generator import generate
 from candled_adapters.subscriber import Subscriber
-from candles import real_data
 from models import bundle
+from real import real_data
 
 START_AT = 2_000
 CHAOS_BARS = int(os.environ.get("CANDLED_CHAOS_BARS", "300"))

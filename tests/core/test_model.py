@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from candled.core.features import feature_set
 from candled.core.model import CLASSES, Booster, Model, ModelError
-from candles import differing, real_data
+from candles import differing
+from real import real_data
 
 RANDOM = np.random.default_rng(11)
 ROWS = RANDOM.normal(100.0, 40.0, (1_000, 12)) * 10.0 ** RANDOM.integers(-6, 6, 12)

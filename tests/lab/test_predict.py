@@ -18,7 +18,8 @@ from candled.core.features.ema import MEMORY
 from candled.core.features.mar import COLUMNS, MAR
 from candled.core.model import Booster, Model
 from candled.lab.predict import predict, write_predictions
-from candles import HOURLY, bars_of, candles, differing, real_candles, real_data
+from candles import HOURLY, bars_of, candles, differing, real_candles
+from real import real_data
 
 BARS = candles(2_000, seed=51)
 TABLE = MAR.table(BARS, HOURLY)

@@ -28,7 +28,8 @@ from candled.lab.train import (
     train_notebook,
     write_notebook_files,
 )
-from candles import HOURLY, bars_at, bars_from_closes, bars_of, candles, differing, real_data
+from candles import HOURLY, bars_at, bars_from_closes, bars_of, candles, differing
+from real import real_data
 
 BARS = candles(800, seed=41)
 ROUNDS = 4

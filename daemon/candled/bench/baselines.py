@@ -21,7 +21,7 @@ from candled.core.bar import Interval
 from candled.core.features.mar import MAR
 from candled.journal import open_journal
 from candled.simulate import synthetic_start
-from candled_adapters.bundle import load_bundle
+from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.simulator.generator import generate
 
 _BARS_BEFORE: Final = 60

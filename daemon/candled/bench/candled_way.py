@@ -21,9 +21,9 @@ from candled.core.engine import Engine, Lane
 from candled.journal import open_journal
 from candled.ports import Entry, ServiceState
 from candled.service import BatchTimes, Service
-from candled_adapters.bundle import load_bundle
+from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.exchanges.binance import SPOT
-from candled_adapters.feed import VenueFeed
+from candled_adapters.feeds.feed import VenueFeed
 from candled_adapters.sinks.log import configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings, Voice

@@ -25,8 +25,8 @@ from candled.core.bar import Interval
 from candled.core.features.mar import MAR
 from candled.offline import quiet_threads
 from candled.simulate import synthetic_start
+from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.broker import EmbeddedBroker
-from candled_adapters.bundle import write_bundle
 from candled_adapters.simulator.generator import generate
 
 _INTERVAL: Final = Interval("1h")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,6 +19,7 @@ from candled_adapters.exchanges.dialect import (
     MalformedFrame,
     RefusalKind,
 )
+from real import real_data
 
 STREAM = Stream("binance", "BTCUSDT", "1h")
 OPEN = 1_700_000_000_000 // 3_600_000 * 3_600_000
@@ -268,10 +267,7 @@ def test_a_good_answer_is_no_refusal():
 
 def recordings() -> list[tuple[str, bytes]]:
     """Return (file, frame) of every recorded push; skips the test when there are none."""
-    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-    root = Path(os.environ.get("CANDLED_REAL_DATA", beside)) / "wire"
-    if not root.is_dir():
-        pytest.skip(f"no recorded frames at {root}; set CANDLED_REAL_DATA to their folder")
+    root = real_data() / "wire"
     frames = []
     for folder in ("binance_spot", "binance_us", "binance_usdm"):
         for file in sorted((root / folder).glob("cryptofeed_*")):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,20 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import COLUMNS, HOUR, RULES, Bar, Bars, Interval
-from candled_adapters.candlefile import read_candles
+from candled_adapters.candles.candlefile import read_candles
 from candled_adapters.simulator import binance, rest
 from candled_adapters.simulator.generator import generate
 from candled_adapters.simulator.market import Kline, Market, Query, Tape, partial_bar
 from candled_adapters.simulator.session import Session
+from real import REAL, needs_real_data
 
 H1 = Interval("1h")
 START = 1_640_995_200_000
-REAL = Path(
-    os.environ.get("CANDLED_REAL_DATA", Path(__file__).parents[3].parent / "shared" / "data")
-)
-needs_real_data = pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"no real candles at {REAL} (CANDLED_REAL_DATA)"
-)
 
 
 def holed(count: int, *absent: int, seed: int = 1) -> Bars:

@@ -16,7 +16,7 @@ import pytest
 import xgboost
 
 from candled.core.features.mar import COLUMNS
-from candled_adapters.bundle import BundleError, load_bundle, write_bundle
+from candled_adapters.artifacts.bundle import BundleError, load_bundle, write_bundle
 from candles import HOURLY, candles
 from models import bundle, changed, model, spec
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import COLUMNS, DAY, INTERVALS, RULES, Bars, Interval, iso
-from candled_adapters.candletable import LAYOUT, TIMES, CandleFileError, CandleTable
+from candled_adapters.candles.candletable import LAYOUT, TIMES, CandleFileError, CandleTable
 
 _MONTH: Final = Interval("1M")
 

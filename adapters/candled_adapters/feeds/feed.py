@@ -16,8 +16,6 @@ import httpx
 
 from candled.core.bar import Bar
 from candled.ports import Clock, Emit, FeedEvent, Resume
-from candled_adapters.backlog import Patience
-from candled_adapters.continuity import Continuity
 from candled_adapters.exchanges.dialect import (
     Control,
     ControlKind,
@@ -26,12 +24,14 @@ from candled_adapters.exchanges.dialect import (
     MalformedFrame,
     Subscription,
 )
-from candled_adapters.pushed import Moment
-from candled_adapters.rest import NotAnsweredError, Rest
-from candled_adapters.session import Session
-from candled_adapters.socket import ConnectBudget, Socket, SocketSettings
-from candled_adapters.stats import SourceStats
-from candled_adapters.venuetime import VenueTime
+from candled_adapters.feeds.backlog import Patience
+from candled_adapters.feeds.continuity import Continuity
+from candled_adapters.feeds.pushed import Moment
+from candled_adapters.feeds.rest import NotAnsweredError, Rest
+from candled_adapters.feeds.session import Session
+from candled_adapters.feeds.socket import ConnectBudget, Socket, SocketSettings
+from candled_adapters.feeds.stats import SourceStats
+from candled_adapters.feeds.venuetime import VenueTime
 
 _ACK_S: Final = 5.0  # a subscription that is not acknowledged by then is taken as made
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from candled_adapters.inert_pickle import ArtifactError, Limits
+from candled_adapters.artifacts.inert_pickle import ArtifactError, Limits
 from inert_cases import COMPRESSIONS, P, dumped, inert, marking, refusal, wrapper
 
 LONG_TEXT = b"X" + struct.pack("<I", 1000) + b"x" * 1000
@@ -255,7 +255,7 @@ def test_any_arguments(name, arguments):
 
 AUDIT = """
 import sys
-from candled_adapters.inert_pickle import ArtifactError, read_inert
+from candled_adapters.artifacts.inert_pickle import ArtifactError, read_inert
 files = [bytes.fromhex(line) for line in sys.stdin.read().split()]
 def all_of_them():
     for raw in files:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from candled_adapters.socket import ConnectBudget, Socket, SocketSettings
+from candled_adapters.feeds.socket import ConnectBudget, Socket, SocketSettings
 
 QUICK = SocketSettings(
     connect_s=2.0, first_retry_s=0.01, last_retry_s=0.05, frames_per_second=1000.0

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from candled.ports import Emit, FeedEvent
-from candled_adapters.continuity import Continuity
-from candled_adapters.pushed import Moment
-from candled_adapters.rest import NotAnsweredError, Rest
-from candled_adapters.venuetime import VenueTime
+from candled_adapters.feeds.continuity import Continuity
+from candled_adapters.feeds.pushed import Moment
+from candled_adapters.feeds.rest import NotAnsweredError, Rest
+from candled_adapters.feeds.venuetime import VenueTime
 
 _TIME_SAMPLES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 _TIME_EVERY_S: Final = 30.0

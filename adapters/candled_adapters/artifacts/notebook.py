@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import numpy as np
 
 from candled.core.bar import Interval
-from candled_adapters.artifact import ArtifactError, Refused, read_file, show, unique
-from candled_adapters.inert_pickle import LIMITS, Inert, read_inert
-from candled_adapters.inert_values import BOOSTER, CLASSIFIER, ENCODER, SCALERS
-from candled_adapters.xgboost_bytes import BoosterFacts, split_snapshot
+from candled_adapters.artifacts.artifact import ArtifactError, Refused, read_file, show, unique
+from candled_adapters.artifacts.inert_pickle import LIMITS, Inert, read_inert
+from candled_adapters.artifacts.inert_values import BOOSTER, CLASSIFIER, ENCODER, SCALERS
+from candled_adapters.artifacts.xgboost_bytes import BoosterFacts, split_snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

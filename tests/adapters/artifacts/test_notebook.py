@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -19,9 +18,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from candled_adapters.artifact import Refused
-from candled_adapters.notebook import ArtifactError, read_notebook
-from candled_adapters.xgboost_bytes import split_snapshot
+from candled_adapters.artifacts.artifact import Refused
+from candled_adapters.artifacts.notebook import ArtifactError, read_notebook
+from candled_adapters.artifacts.xgboost_bytes import split_snapshot
+from real import REAL, needs_real_data
 
 NAMES = ["ma5_sma", "ma6_sma", "spread_pct", "slope_ma5_sma", "price_position"]
 RNG = np.random.default_rng(7)
@@ -438,11 +438,7 @@ def test_snapshot_of_any_json(text):
 # ---- the real one
 
 
-REAL = Path(os.environ.get("CANDLED_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FILES = REAL / "notebook"
-needs_real_data = pytest.mark.skipif(
-    not FILES.is_dir(), reason=f"no real data: set CANDLED_REAL_DATA (looked for {FILES})"
-)
 
 
 @needs_real_data

@@ -15,10 +15,10 @@ import httpx
 
 from candled.core.bar import Bars, Stream
 from candled.core.clock import ClockSample
-from candled_adapters.backlog import Read
 from candled_adapters.exchanges.dialect import Dialect, MalformedFrame, RefusalKind, Request
-from candled_adapters.stats import SourceStats
-from candled_adapters.venuetime import VenueTime
+from candled_adapters.feeds.backlog import Read
+from candled_adapters.feeds.stats import SourceStats
+from candled_adapters.feeds.venuetime import VenueTime
 
 T = TypeVar("T")
 _SHORT_WAIT_S: Final = 5.0

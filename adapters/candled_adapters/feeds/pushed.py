@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from candled.core.bar import Bar, Rule, Stream
-from candled_adapters.stats import SourceStats
+from candled_adapters.feeds.stats import SourceStats
 
 
 @dataclass(frozen=True, slots=True)

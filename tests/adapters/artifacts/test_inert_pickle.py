@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from candled_adapters.inert_pickle import Inert
+from candled_adapters.artifacts.inert_pickle import Inert
 from inert_cases import ARRAY, COMPRESSIONS, Calls, P, dumped, inert, marking, refusal, wrapper
 
 DTYPES = ["f2", "f4", "f8", ">f8", "i1", "i2", "i4", "i8", ">i4", "u1", "u2", "u4", "u8", "?"]

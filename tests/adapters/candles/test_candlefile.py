@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import COLUMNS, HOUR, INTERVALS, MINUTE, Bar, Bars, Interval
-from candled_adapters.candlefile import (
+from candled_adapters.candles.candlefile import (
     CandleFileError,
     infer_interval,
     read_candles,
     write_candles,
 )
+from real import REAL, needs_real_data
 
 H1 = Interval("1h")
 START = 1_640_995_200_000
-REAL = Path(
-    os.environ.get("CANDLED_REAL_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-)
-needs_real_data = pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"no real candles at {REAL} (CANDLED_REAL_DATA)"
-)
 
 HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,trades,"

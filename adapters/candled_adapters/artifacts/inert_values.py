@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from candled_adapters.artifact import Refused, show
+from candled_adapters.artifacts.artifact import Refused, show
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 SCALERS: Final = frozenset(

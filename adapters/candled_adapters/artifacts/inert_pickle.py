@@ -19,8 +19,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from candled_adapters.artifact import ArtifactError, Refused, inflate, show
-from candled_adapters.inert_values import (
+from candled_adapters.artifacts.artifact import ArtifactError, Refused, inflate, show
+from candled_adapters.artifacts.inert_values import (
     CLASSES,
     WRAPPER,
     Global,

@@ -12,10 +12,10 @@ from candled.core.bar import HOUR, Bar, Bars, Interval, Stream
 from candled.core.decision import BarClosed, Source
 from candled.ports import FeedEvent, History, Resume, StreamHealth, StreamState
 from candled_adapters.exchanges.binance import SPOT
-from candled_adapters.feed import FeedSettings, VenueFeed
+from candled_adapters.feeds.feed import FeedSettings, VenueFeed
+from candled_adapters.feeds.socket import SocketSettings
 from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.server import Simulator
-from candled_adapters.socket import SocketSettings
 
 INTERVAL = Interval("1h")
 START = 1_700_000_000_000 // HOUR * HOUR

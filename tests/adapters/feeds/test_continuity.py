@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from candled.core.bar import HOUR, Bar, Bars, Interval, Stream
 from candled.core.decision import BarClosed, Source
 from candled.ports import FeedEvent, History, Resume, StreamHealth, StreamState
-from candled_adapters.backlog import Patience, Read, Sightings
-from candled_adapters.continuity import Continuity
-from candled_adapters.pushed import Moment
-from candled_adapters.stats import SourceStats
+from candled_adapters.feeds.backlog import Patience, Read, Sightings
+from candled_adapters.feeds.continuity import Continuity
+from candled_adapters.feeds.pushed import Moment
+from candled_adapters.feeds.stats import SourceStats
 
 STREAM = Stream("sim", "BTCUSDT", "1h")
 INTERVAL = Interval("1h")

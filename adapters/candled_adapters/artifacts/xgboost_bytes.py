@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from candled_adapters.artifact import Refused, show, unique
+from candled_adapters.artifacts.artifact import Refused, show, unique
 
 _RESAVE: Final = "Load it where it was trained and save it again with XGBoost 1.6 or later."
 _DEEPEST: Final = 32

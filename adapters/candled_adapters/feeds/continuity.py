@@ -15,7 +15,7 @@ from __future__ import annotations
 from candled.core.bar import Bar, Bars, Interval, broken_rule, iso
 from candled.core.decision import BarClosed, Source
 from candled.ports import Clock, FeedEvent, History, Resume, StreamHealth, StreamState
-from candled_adapters.backlog import (
+from candled_adapters.feeds.backlog import (
     Backlog,
     Patience,
     Read,
@@ -25,8 +25,8 @@ from candled_adapters.backlog import (
     first_broken,
     holes_in,
 )
-from candled_adapters.pushed import Held, Moment
-from candled_adapters.stats import SourceStats
+from candled_adapters.feeds.pushed import Held, Moment
+from candled_adapters.feeds.stats import SourceStats
 
 
 class Continuity:

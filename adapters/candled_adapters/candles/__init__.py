@@ -1,0 +1,1 @@
+"""Candle files: reading them, checked row by row, and writing them."""

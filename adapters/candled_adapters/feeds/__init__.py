@@ -1,0 +1,1 @@
+"""From a venue to closed bars: sockets, REST, continuity, the venue's clock; one `VenueFeed`."""
