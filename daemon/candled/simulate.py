@@ -72,15 +72,7 @@ async def _serve(options: SimulationOptions, markets: dict[str, Bars]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    simulator = Simulator(
-        markets,
-        options.interval,
-        port=options.port,
-        speed=options.speed,
-        start_at=options.start_at,
-        bars=options.bars,
-    )
-    async with simulator:
+    async with _simulator(options, markets) as simulator:
         source = "candle files" if options.candles else label(options.seed)
         _say(f"playing {', '.join(markets)} {options.interval} from {source}")
         _say(f"websocket {simulator.ws_url}")
@@ -89,6 +81,20 @@ async def _serve(options: SimulationOptions, markets: dict[str, Bars]) -> None:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
             end.cancel()
+
+
+def _simulator(options: SimulationOptions, markets: dict[str, Bars]) -> Simulator:
+    try:
+        return Simulator(
+            markets,
+            options.interval,
+            port=options.port,
+            speed=options.speed,
+            start_at=options.start_at,
+            bars=options.bars,
+        )
+    except ValueError as error:
+        raise SimulationError(str(error)) from error
 
 
 def _say(line: str) -> None:

@@ -43,6 +43,7 @@ class FeedSettings:
     socket: SocketSettings = field(default_factory=SocketSettings)
     patience: Patience = field(default_factory=Patience)
     rest_concurrency: int = 8
+    """Questions under way at once, until what was answered has been taken."""
     rest_timeout_s: float = 10.0
 
 
@@ -74,12 +75,12 @@ class VenueFeed:
         async with httpx.AsyncClient(
             base_url=self._rest_base, timeout=settings.rest_timeout_s
         ) as client:
-            rest = Rest(self._dialect, client, self._time, self.stats, settings.rest_concurrency)
+            rest = Rest(self._dialect, client, self._time, self.stats)
             machines = [
                 Continuity(one, limits.history_page, self.stats, settings.patience)
                 for one in resume
             ]
-            self._session = Session(self._time, rest, machines, emit)
+            self._session = Session(self._time, rest, machines, emit, settings.rest_concurrency)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._session.start(tasks)

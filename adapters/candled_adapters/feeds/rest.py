@@ -1,4 +1,4 @@
-"""Questions to a venue's REST interface: bounded in number, patient when the venue says so.
+"""Questions to a venue's REST interface, patient when the venue says so.
 
 Knows HTTP and the dialect; knows nothing of streams' states. Nothing is retried here: who asked
 decides when to ask again.
@@ -42,13 +42,11 @@ class Rest:
         client: httpx.AsyncClient,
         clock: VenueTime,
         stats: SourceStats,
-        concurrency: int,
     ) -> None:
         self._dialect = dialect
         self._client = client
         self._clock = clock
         self._stats = stats
-        self._slots = asyncio.Semaphore(concurrency)
         self._asking_time = asyncio.Lock()
         self._closed_until = 0.0
         self._time_asked = 0.0
@@ -81,9 +79,8 @@ class Rest:
     async def bars(self, stream: Stream, read: Read) -> Bars:
         """Return the answer to `read`."""
         request = self._dialect.history_request(stream, read.start_ms, read.end_ms, read.limit)
-        async with self._slots:
-            await self._allowed()
-            return await self._ask(request, lambda body: self._dialect.parse_history(body, stream))
+        await self._allowed()
+        return await self._ask(request, lambda body: self._dialect.parse_history(body, stream))
 
     async def _allowed(self) -> None:
         """Wait until the venue's Retry-After has passed, or say that it takes long."""

@@ -27,12 +27,18 @@ class Session:
     """One run of a feed: what goes out, and when which machine wakes."""
 
     def __init__(
-        self, clock: VenueTime, rest: Rest, machines: Sequence[Continuity], emit: Emit
+        self,
+        clock: VenueTime,
+        rest: Rest,
+        machines: Sequence[Continuity],
+        emit: Emit,
+        questions: int,
     ) -> None:
         self.clock = clock
         self._rest = rest
         self._machines = machines
         self._emit = emit
+        self._slots = asyncio.Semaphore(questions)
         self._outgoing: list[FeedEvent] = []
         self._some = asyncio.Event()
         self._none = asyncio.Event()
@@ -126,7 +132,15 @@ class Session:
             self._arm(machine, moment)
 
     async def _question(self, machine: Continuity) -> None:
-        """Ask REST what a machine wants to know, and bring it the answer."""
+        """Ask REST what a machine wants to know, and bring it the answer.
+
+        The slot is held until the answer has been taken, so that histories do not pile up.
+        """
+        async with self._slots:
+            await self._ask(machine)
+        self.arm(machine)
+
+    async def _ask(self, machine: Continuity) -> None:
         try:
             read = machine.read(await self._rest.server_time(machine.fresh_after))
             bars = await self._rest.bars(machine.stream, read)
@@ -135,7 +149,6 @@ class Session:
         else:
             events = machine.answer(read, bars, self.moment())
         await self.out(events)
-        self.arm(machine)
 
     # --- time --------------------------------------------------------------------------------
 

@@ -65,18 +65,18 @@ class _Progress:
     since_gap: int | None = None
     """Bars pushed since the one that followed a gap; None when no gap is known."""
 
-    def advance(self, bar: Bar) -> None:
+    def advance(self, open_time: int) -> None:
         if self.last_open is not None:
-            if bar.open_time <= self.last_open:
+            if open_time <= self.last_open:
                 raise ValueError(
-                    f"{self.lane.stream.path}: bar {bar.open_time} after {self.last_open}; "
+                    f"{self.lane.stream.path}: bar {open_time} after {self.last_open}; "
                     "bars must come once each, in time order"
                 )
-            if self.interval.end(self.last_open) != bar.open_time:
+            if self.interval.end(self.last_open) != open_time:
                 self.since_gap = 0
             elif self.since_gap is not None:
                 self.since_gap += 1
-        self.last_open = bar.open_time
+        self.last_open = open_time
         self.bars += 1
 
     def quality(self, bar: Bar) -> tuple[Quality, ...]:
@@ -158,8 +158,8 @@ class Engine:
         group, row = self._places[stream]
         progress = _progress(group.lanes[row].lane)
         progress.from_listing = from_listing
-        for bar in bars:
-            progress.advance(bar)
+        for open_time in bars.open_time.tolist():
+            progress.advance(open_time)
         group.lanes[row] = progress
         group.windows.warm(row, bars)
         if group.regime_columns:
@@ -214,10 +214,11 @@ def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> li
     """Decide one bar for each of some lanes that share a model."""
     lanes = [group.lanes[row] for row in rows]
     for lane, bar in zip(lanes, bars, strict=True):
-        lane.advance(bar)
+        lane.advance(bar.open_time)
     features = group.features(rows, bars)
     regimes = group.step_regimes(rows, features)
-    reasons = [_unfit(lane, row) for lane, row in zip(lanes, features, strict=True)]
+    finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()
+    reasons = [_unfit(lane, finite=ok) for lane, ok in zip(lanes, finite, strict=True)]
     answers = _ask(group.model, lanes, features, reasons)
     return [
         _decision(lane, bar, regime, reason, answer)
@@ -227,11 +228,11 @@ def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> li
     ]
 
 
-def _unfit(lane: _Progress, row: NDArray[np.float64]) -> Reason | None:
+def _unfit(lane: _Progress, *, finite: bool) -> Reason | None:
     """Why the model must not be asked about this lane's newest row, if so."""
     if lane.warming():
         return Reason.WARMUP
-    return None if np.isfinite(row).all() else Reason.NOT_FINITE
+    return None if finite else Reason.NOT_FINITE
 
 
 _Answer = tuple[Probabilities, Side]

@@ -18,7 +18,7 @@ import msgspec
 from candled.core.bar import Bar, Bars, Stream
 from candled.core.decision import BarClosed, Decision, Source
 from candled.journal.database import Database, damaged, open_database
-from candled.journal.rows import Cell, bar_cells, bar_of, decision_row, entry_of
+from candled.journal.rows import Cell, bar_cells, bars_of, decision_row, entry_of, history_rows
 from candled.ports import Entry
 
 _TAIL: Final = 8192
@@ -68,7 +68,7 @@ class Journal:
             self._db.write(
                 "UPDATE streams SET from_listing = ? WHERE id = ?", [(int(from_listing), key)]
             )
-            self._db.write(_INSERT_NEW_BAR, [_bar_row(key, bar, Source.BACKFILL) for bar in bars])
+            self._db.write(_INSERT_NEW_BAR, history_rows(key, bars))
 
     def commit(
         self, batch: Sequence[BarClosed], decisions: Sequence[Decision], decided_ms: Sequence[int]
@@ -96,7 +96,7 @@ class Journal:
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
         rows = self._db.rows(_SELECT_BARS, (self._ids.get(stream, -1), count))
-        return Bars.of([bar_of(row) for row in reversed(rows)])
+        return bars_of(rows[::-1])
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""

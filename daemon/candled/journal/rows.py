@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any
 
 import msgspec
+import numpy as np
 
-from candled.core.bar import COLUMNS, Bar
+from candled.core.bar import COLUMNS, TIME_COLUMNS, Bar, Bars
+from candled.core.decision import Source
 from candled.ports import Entry
 
 Cell = float | int | str | None
@@ -17,9 +21,23 @@ def bar_cells(bar: Bar) -> tuple[Cell, ...]:
     return tuple(getattr(bar, name) for name in COLUMNS)
 
 
-def bar_of(cells: Sequence[float | None]) -> Bar:
-    """Build a bar from the cells that `bar_cells` made."""
-    return Bar(*(float("nan") if cell is None else cell for cell in cells))  # type: ignore[arg-type]
+def history_rows(stream: int, bars: Bars) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of a history in the table of bars; `stream` is its stream's key."""
+    columns = [getattr(bars, name).tolist() for name in COLUMNS]
+    return zip(repeat(stream), *columns, repeat(Source.BACKFILL.value), strict=False)
+
+
+def bars_of(rows: Sequence[Sequence[float | None]]) -> Bars:
+    """Build a table from rows of the cells that `bar_cells` made, oldest first.
+
+    NULL becomes NaN; times are whole milliseconds, which float64 holds exactly.
+    """
+    table = np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))
+    columns: dict[str, Any] = {
+        name: table[:, at].astype(np.int64) if name in TIME_COLUMNS else table[:, at].copy()
+        for at, name in enumerate(COLUMNS)
+    }
+    return Bars(**columns)
 
 
 def decision_row(stream: int, entry: Entry) -> tuple[Cell, ...]:
