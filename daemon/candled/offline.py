@@ -18,7 +18,7 @@ import msgspec
 
 from candled.core.bar import Bars, Interval, iso
 from candled.core.decision import SIDES, Target
-from candled.core.model import ModelSpec
+from candled.core.model import ModelSpec, as_ubjson
 from candled_adapters.artifacts.bundle import Bundle, load_bundle, write_bundle
 from candled_adapters.artifacts.notebook import read_notebook
 from candled_adapters.candles.candlefile import CandleFile, CandleFileError, read_candles
@@ -72,7 +72,8 @@ def train_bundle(
         write_notebook_files(trained, folder)
 
     bundle = write_bundle(trained.spec, out, add_notebook_files)
-    return f"{_about(file)}\n{_summary(bundle)}"
+    evaluation: Any = trained.spec.provenance["evaluation"]
+    return "\n".join([_about(file), _summary(bundle), *_verdict(evaluation["labelled_only"])])
 
 
 def write_predictions_of(bundle: Path, candles: Path, out: Path, threshold: float | None) -> str:
@@ -103,7 +104,7 @@ def import_model(
         feature_names=found.feature_names,
         mean=found.mean,
         scale=found.scale,
-        booster=found.booster,
+        booster=as_ubjson(found.booster),
         threshold=threshold,
         target=Target(found.lookahead_bars, found.profit_target_pct, found.stop_loss_pct),
         regime="notebook",
@@ -190,6 +191,25 @@ def _about(file: CandleFile) -> str:
 
 def _span(bars: Bars) -> str:
     return f"from {iso(int(bars.open_time[0]))} to {iso(int(bars.open_time[-1]))}"
+
+
+def _verdict(test: dict[str, Any]) -> list[str]:
+    """Say how the model did on the test rows, beside what needs no model."""
+    head = (
+        f"test rows {test['rows']}: accuracy {test['accuracy']:.3f}, always the commonest class "
+        f"{test['majority_class_accuracy']:.3f}; log-loss {test['log_loss']:.3f}, constant class "
+        f"shares {test['class_share_log_loss']:.3f}"
+    )
+    lines = [head]
+    for side, found in test["above_threshold"].items():
+        precision = "-" if found["precision"] is None else f"{found['precision']:.3f}"
+        lines.append(
+            f"{side}: {found['signals']} signals on {100 * found['coverage']:.1f} % of the rows, "
+            f"precision {precision}, base rate {found['base_rate']:.3f}"
+        )
+    if test["log_loss"] >= test["class_share_log_loss"]:
+        lines.append("this model knows less than the constant class shares do: no skill")
+    return lines
 
 
 def _summary(bundle: Bundle) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from candled.core.features import feature_set
-from candled.core.model import CLASSES, Booster, Model, ModelError
+from candled.core.model import CLASSES, Booster, Model, ModelError, as_ubjson
 from candles import differing
 from real import real_data
 
@@ -60,6 +60,17 @@ def test_probabilities_are_those_of_predict_proba(trained, serialized, count):
     assert found.dtype == np.float32
     assert differing(found, expected) == 0
     assert len(np.unique(found)) > count  # the answers are not all one
+
+
+def test_a_model_in_old_text_form_is_brought_up_to_date(trained, serialized):
+    """A model as JSON text becomes UBJSON with the same answers; UBJSON stays as it is."""
+    text = bytes(trained[0].get_booster().save_raw("json"))
+    modern = as_ubjson(text)
+    rows = RANDOM.normal(size=(50, 12)).astype(np.float32)
+    assert text.startswith(b'{"')
+    assert not modern.startswith(b'{"')
+    assert differing(Booster(modern).predict(rows), Booster(text).predict(rows)) == 0
+    assert as_ubjson(serialized) is serialized
 
 
 def test_scaling_is_that_of_standard_scaler(trained, serialized):

@@ -94,9 +94,24 @@ class Booster:
         sizes = tuple(shape[i] for i in range(dimensions.value))
         return np.ctypeslib.as_array(result, shape=sizes).copy()  # the library reuses its buffer
 
+    def ubjson(self) -> bytes:
+        """Return the model in XGBoost's present format."""
+        length, content = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_char)()
+        status = self._library.XGBoosterSaveModelToBuffer(
+            self._handle, b'{"format": "ubj"}', ctypes.byref(length), ctypes.byref(content)
+        )
+        _check(self._library, status)
+        return ctypes.string_at(content, length.value)
+
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.XGBoosterFree(self._handle)
+
+
+def as_ubjson(serialized: bytes) -> bytes:
+    """Return a model that XGBoost wrote as JSON text (before 1.6) as UBJSON, any other as it is."""
+    is_text = serialized[1:2] in (b'"', b" ", b"\n")
+    return Booster(serialized).ubjson() if is_text else serialized
 
 
 @dataclass(frozen=True, slots=True)
