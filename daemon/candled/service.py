@@ -37,6 +37,7 @@ from candled.ports import (
 _INBOX_LIMIT: Final = 100_000  # bars; a feed that is faster than this waits
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
 _DRAIN_SECONDS: Final = 5.0
+_HEALTH_PAUSE: Final = 1.0
 
 log = structlog.get_logger("candled.service")
 
@@ -153,13 +154,14 @@ class Service:
                 for feed in self._feeds
             ]
             decider = group.create_task(self._decide_for_ever(), name="decider")
+            reporter = group.create_task(self._log_health(), name="reporter")
             if self._on_ready:
                 self._on_ready()
             await stop.wait()
             log.info("stopping")
             await _end(feeds)
             await self._drain()
-            await _end([decider, *sinks])
+            await _end([decider, reporter, *sinks])
         log.info("stopped", decisions=self._journal.last_position)
 
     def _recover(self) -> dict[str, list[Resume]]:
@@ -230,6 +232,14 @@ class Service:
     def _decided_ms(self, decisions: Sequence[Decision]) -> list[int]:
         now = {exchange: clock.now_ms() for exchange, clock in self._clocks.items()}
         return [now[decision.stream.exchange] for decision in decisions]
+
+    async def _log_health(self) -> None:
+        """Log what is wrong when that changes; many changes within a second are one line."""
+        while True:
+            await asyncio.sleep(_HEALTH_PAUSE)
+            health = self._board.health
+            log.info("health", state=health.state.value, reasons=list(health.reasons))
+            await self._board.changed(health)
 
     async def _drain(self) -> None:
         """Let the last bars be decided and delivered, for a bounded time."""
