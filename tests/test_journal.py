@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -371,6 +372,25 @@ def test_a_really_full_disk_keeps_what_was_committed(tmp_path: Path):
 
 
 # --- marks and waiting
+
+
+def test_a_checkpoint_moves_everything_into_the_file(tmp_path: Path):
+    """After a checkpoint, made beside an open writer, the file alone holds what was committed."""
+    with opened(tmp_path) as journal:
+        for hour in range(50):
+            commit(journal, (BTC, hour, Side.LONG))
+        alone = tmp_path / "alone"
+        alone.mkdir()
+        (alone / FILE).write_bytes((tmp_path / FILE).read_bytes())
+        before = rows(alone, "SELECT name FROM sqlite_schema WHERE name = 'decisions'")
+        thread = threading.Thread(target=journal.checkpoint)
+        thread.start()
+        commit(journal, (ETH, 0, Side.SHORT))
+        thread.join()
+        journal.checkpoint()
+        (alone / FILE).write_bytes((tmp_path / FILE).read_bytes())
+        assert before == []
+        assert rows(alone, "SELECT count(*) FROM decisions") == [(51,)]
 
 
 def test_marks_survive(tmp_path: Path):

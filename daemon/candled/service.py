@@ -38,6 +38,7 @@ _INBOX_LIMIT: Final = 100_000  # bars; a feed that is faster than this waits
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
 _DRAIN_SECONDS: Final = 5.0
 _HEALTH_PAUSE: Final = 1.0
+_HOUSE_PAUSE: Final = 1.0
 
 log = structlog.get_logger("candled.service")
 
@@ -154,14 +155,17 @@ class Service:
                 for feed in self._feeds
             ]
             decider = group.create_task(self._decide_for_ever(), name="decider")
-            reporter = group.create_task(self._log_health(), name="reporter")
+            helpers = [
+                group.create_task(self._log_health(), name="health"),
+                group.create_task(self._keep_house(), name="house"),
+            ]
             if self._on_ready:
                 self._on_ready()
             await stop.wait()
             log.info("stopping")
             await _end(feeds)
             await self._drain()
-            await _end([decider, reporter, *sinks])
+            await _end([decider, *helpers, *sinks])
         log.info("stopped", decisions=self._journal.last_position)
 
     def _recover(self) -> dict[str, list[Resume]]:
@@ -240,6 +244,15 @@ class Service:
             health = self._board.health
             log.info("health", state=health.state.value, reasons=list(health.reasons))
             await self._board.changed(health)
+
+    async def _keep_house(self) -> None:
+        """Tidy the journal a moment after it grew, so that no commit has to."""
+        seen = self._journal.last_position
+        while True:
+            await self._journal.wait(seen)
+            await asyncio.sleep(_HOUSE_PAUSE)
+            seen = self._journal.last_position
+            await asyncio.to_thread(self._journal.checkpoint)
 
     async def _drain(self) -> None:
         """Let the last bars be decided and delivered, for a bounded time."""

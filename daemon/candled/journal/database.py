@@ -10,7 +10,7 @@ import fcntl
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -49,6 +49,10 @@ CREATE TABLE decisions (
 ) STRICT;
 CREATE TABLE marks (sink TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
 """
+
+#: Size of the write-ahead log at which a commit stops to empty it. See `Database.checkpoint`, which
+#: keeps it from coming so far.
+_LOG_PAGES: Final = 50_000
 
 #: Primary result codes of failures that lie outside the file, https://sqlite.org/rescode.html
 _SURROUNDINGS: Final = frozenset(
@@ -107,6 +111,14 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
 
+    def checkpoint(self) -> None:
+        """Move what is in the write-ahead log into the file, beside the writer.
+
+        Made for another thread: it has a connection of its own and makes no commit wait.
+        """
+        with _told(self.path), closing(sqlite3.connect(self.path)) as beside:
+            beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         """Close the file and let go of the lock."""
         self.connection.close()
@@ -163,6 +175,7 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
         raise JournalError(f"{path}: journal version {version}, this candled reads {_VERSION}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute("PRAGMA foreign_keys = ON")
     if version == 0:
         _create(connection)

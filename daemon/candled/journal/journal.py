@@ -143,6 +143,10 @@ class Journal:
         while self._last <= position:
             await self._grown.wait()
 
+    def checkpoint(self) -> None:
+        """Tidy up the file; may run in another thread, beside everything else."""
+        self._db.checkpoint()
+
     def close(self) -> None:
         """Close the file and let go of the lock."""
         self._db.close()
