@@ -134,10 +134,13 @@ class Session:
     async def _question(self, machine: Continuity) -> None:
         """Ask REST what a machine wants to know, and bring it the answer.
 
-        The slot is held until the answer has been taken, so that histories do not pile up.
+        The slot is held until the answer has been taken, and for the pages that follow at once:
+        half a history for every stream would be a lot to keep.
         """
         async with self._slots:
             await self._ask(machine)
+            while machine.begin(self.moment(), self.clock):
+                await self._ask(machine)
         self.arm(machine)
 
     async def _ask(self, machine: Continuity) -> None:
