@@ -18,7 +18,7 @@ chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; B
 	CANDLED_CHAOS_BARS=$(or $(BARS),5000) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 unit: ## the systemd unit, judged by systemd itself
-	systemd-analyze security --offline=true --threshold=25 systemd/candled.service | tail -1
+	systemd-analyze security --offline=true --threshold=25 --no-pager systemd/candled.service
 
 bench: $(VENV)/.run mosquitto ## against the notebook's way
 	$(BIN)/candled bench $(ARGS)

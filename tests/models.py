@@ -11,7 +11,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from candled.core.bar import Bars, Stream
+from candled.core.bar import Stream
 from candled.core.decision import Policy
 from candled.core.engine import Lane
 from candled.core.model import Model, ModelSpec
@@ -72,10 +72,3 @@ def lane(stream: Stream, *, seed: int = 1, **policy: object) -> Lane:
     """Return a lane with the model's threshold unless `policy` has another one."""
     settings = {"threshold": THRESHOLD, **policy}
     return Lane(stream, model(seed), Policy(**settings))
-
-
-def later(bars: Bars, moved_ms: int) -> Bars:
-    """Return the same bars, opened and closed `moved_ms` later."""
-    return dataclasses.replace(
-        bars, open_time=bars.open_time + moved_ms, close_time=bars.close_time + moved_ms
-    )

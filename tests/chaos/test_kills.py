@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,6 +176,14 @@ class Audience:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def until_received(self, count: int, seconds: float) -> None:
+        """Wait for so many different signals; the assertions that follow tell what is missing."""
+        deadline = time.monotonic() + seconds
+        while len({message["id"] for message in self.messages}) < count:
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(0.02)
+
     async def _listen(self, subscriber: Subscriber) -> None:
         async for message in subscriber.messages():
             self.messages.append(json.loads(message.payload))
@@ -193,6 +201,12 @@ def decided(state: Path) -> int:
             return 0
         finally:
             db.commit()
+
+
+def signals_in(state: Path) -> int:
+    """Count the signals in the journal of a daemon that has ended."""
+    with closing(sqlite3.connect(state / "candled.journal")) as db:
+        return int(db.execute("SELECT count(seq) FROM decisions").fetchone()[0])
 
 
 async def until_decided(state: Path, count: int, seconds: float) -> None:
@@ -257,11 +271,11 @@ async def play(stage: Stage, bars: int, audience: Audience) -> None:
                 daemon.start()
                 await until_decided(state, bars // 2, PATIENCE_S)
                 broker.kill()
-                await asyncio.sleep(0.5)
+                await until_decided(state, bars // 2 + bars // 10, PATIENCE_S)
                 broker.restart()
                 await until_decided(state, 3 * bars // 4, PATIENCE_S)
                 daemon.kill()
                 daemon.start()
                 await until_decided(state, bars, PATIENCE_S)
                 assert daemon.terminate() == 0, daemon.log.read_text()
-            await asyncio.sleep(0.5)
+            await audience.until_received(signals_in(state), PATIENCE_S)

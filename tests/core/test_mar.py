@@ -173,6 +173,22 @@ def test_a_restart_in_a_market_that_stands_still_changes_nothing():
     assert differing(MAR.table(bars[300:], HOURLY)[-1], MAR.table(bars, HOURLY)[-1]) == 0
 
 
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT"])
+def test_real_candles_are_the_same_from_everywhere(symbol):
+    """Real averages are pandas' to the bit, and restarts all along change no bit of a row."""
+    bars = real_candles(symbol)
+    table = MAR.table(bars, HOURLY)
+    for period in (5, 20, 36):
+        plain = pd.Series(bars.close).ewm(span=period, adjust=False).mean().to_numpy()
+        assert differing(table[:, COLUMNS.index(f"ma{period}_ema")], plain) == 0
+    for start in range(0, len(bars) - MAR.history - 12, 1_000):
+        split = start + MAR.history
+        state = MAR.state(1, HOURLY)
+        state.warm(0, bars[start:split])
+        rows = [state.push(np.array([0]), bars[at : at + 1]) for at in range(split, split + 12)]
+        assert differing(np.concatenate(rows), table[split : split + 12]) == 0
+
+
 @few
 @given(st.integers(0, len(BARS) - 60))
 def test_simple_and_weighted_columns_need_41_bars_only(start):
