@@ -15,7 +15,7 @@ from candled.core.bar import Stream
 from candled.core.decision import Policy
 from candled.core.engine import Lane
 from candled.core.model import Model, ModelSpec
-from candled.offline import quiet_threads
+from candled.offline.threads import quiet_threads
 from candled_adapters.artifacts.bundle import write_bundle
 from candles import candles
 

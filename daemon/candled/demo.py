@@ -25,7 +25,7 @@ from rich.table import Table
 
 from candled.core.bar import Bars, Interval
 from candled.journal import open_journal
-from candled.offline import quiet_threads
+from candled.offline.threads import quiet_threads
 from candled.ports import Entry
 from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import write_bundle

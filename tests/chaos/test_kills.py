@@ -26,7 +26,7 @@ from candled.core.bar import Bars, Interval, iso
 from candled.core.decision import SIDES
 from candled.journal import open_journal
 from candled.lab.predict import predict
-from candled.offline import import_model
+from candled.offline.models import import_model
 from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.candles.candlefile import read_candles, write_candles

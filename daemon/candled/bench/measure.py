@@ -23,7 +23,7 @@ from candled.bench.report import SCHEMA, Burst, scale_summary
 from candled.bench.startup import measure_process
 from candled.core.bar import Interval
 from candled.core.features.mar import MAR
-from candled.offline import quiet_threads
+from candled.offline.threads import quiet_threads
 from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.broker import EmbeddedBroker

@@ -1,0 +1,31 @@
+"""The commands. Each reads its arguments, calls one function and prints; no logic lives here.
+
+Everything heavy is imported inside the command that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from candled.cli import learning, live, models
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="candle daemon: live candles in, the trained model's signals out.",
+)
+app.command()(live.run)
+app.command()(live.check)
+app.command()(live.demo)
+app.command()(live.simulate)
+app.command()(live.bench)
+app.command()(learning.features)
+app.command()(learning.train)
+app.command()(learning.predict)
+
+model = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bundles.")
+model.command("import")(models.import_notebook)
+model.command()(models.check)
+model.command()(models.show)
+app.add_typer(model, name="model")

@@ -1,0 +1,104 @@
+"""Commands of the live side: the daemon, its trials and its measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from candled.cli.options import CountsOption, IntervalOption, JsonOption
+
+
+def run(
+    *,
+    config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = Path(
+        "config.toml"
+    ),
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl+C."""
+    from candled.compose import run_daemon
+
+    run_daemon(config)
+
+
+def check(
+    *,
+    config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = Path(
+        "config.toml"
+    ),
+) -> None:
+    """Check configuration, bundles, state, broker and exchanges; name every problem."""
+    from candled.check import check_all
+
+    raise typer.Exit(check_all(config))
+
+
+def demo(
+    *,
+    bars: Annotated[int, typer.Option(help="Bars to play for each symbol.", min=1)] = 240,
+    symbols: Annotated[int, typer.Option(help="Number of symbols.", min=1, max=500)] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic candles.", min=0)] = 1,
+    candles: Annotated[
+        Path | None, typer.Option(help="Play this candle file instead.", metavar="FILE")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Bars a second.", min=0.1, max=1000)] = 20.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the whole main job on this machine: exchange, training, daemon, broker, signals."""
+    from candled.demo import DemoOptions, run_demo
+
+    options = DemoOptions(
+        bars=bars, symbols=symbols, seed=seed, candles=candles, bars_per_second=speed
+    )
+    raise typer.Exit(run_demo(options, as_json=as_json))
+
+
+def simulate(
+    *,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.", min=0, max=65535)
+    ],
+    symbols: Annotated[str, typer.Option(help="A[,B...]")] = "BTCUSDT",
+    interval: IntervalOption = "1h",
+    candles: Annotated[
+        str | None,
+        typer.Option(
+            help="One candle file for each symbol; synthetic when absent.", metavar="FILE[,FILE]"
+        ),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Venue seconds in one of ours.", min=1e-3)] = 1.0,
+    start_at: Annotated[int, typer.Option(help="Bars before this index are history.", min=0)] = 0,
+    bars: Annotated[
+        int | None, typer.Option(help="End after this many closed bars.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of synthetic candles.", min=0)] = 1,
+) -> None:
+    """Play candles as Binance would, websocket and REST on one loopback port."""
+    from candled.simulate import SimulationOptions, run_simulator
+
+    run_simulator(
+        SimulationOptions(
+            symbols=tuple(symbols.split(",")),
+            interval=interval,
+            candles=tuple(Path(name) for name in candles.split(",")) if candles else (),
+            port=port,
+            speed=speed,
+            start_at=start_at,
+            bars=bars,
+            seed=seed,
+        )
+    )
+
+
+def bench(
+    *,
+    streams: CountsOption = "1,100,1000",
+    rounds: Annotated[int, typer.Option(help="Rounds for each number.", min=1)] = 7,
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+) -> None:
+    """Measure candled against the notebook's way, interleaved, up to a real broker."""
+    from candled.bench import run_bench
+
+    run_bench(streams, rounds, as_json=as_json, out=out)

@@ -1,0 +1,53 @@
+"""Options that more than one command has, and how their text is read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def parse_interval(name: str) -> Any:  # noqa: ANN401 - an Interval, whose module is imported late
+    """Parse an interval option; a wrong one is a usage error."""
+    from candled.core.bar import Interval
+
+    try:
+        return Interval(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def check_percent(value: float) -> float:
+    """Check a label's percentage; a wrong one is a usage error."""
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value} is not a percentage above 0")
+    return value
+
+
+def parse_counts(text: str) -> Any:  # noqa: ANN401 - a list; typer knows no lists in one argument
+    """Parse N[,N...]; anything else is a usage error."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers above 0, such as 1,100")
+    return counts
+
+
+CandlesOption = Annotated[
+    Path, typer.Option("--candles", help="CSV or CSV.gz with Binance's 12 columns.", metavar="FILE")
+]
+IntervalOption = Annotated[Any, typer.Option(parser=parse_interval, help="1s to 1M.", metavar="I")]
+LookaheadOption = Annotated[int, typer.Option(help="Label horizon in bars.", min=1)]
+ProfitOption = Annotated[
+    float, typer.Option(help="Profit target in percent.", callback=check_percent)
+]
+StopOption = Annotated[float, typer.Option(help="Stop loss in percent.", callback=check_percent)]
+CountsOption = Annotated[
+    Any, typer.Option(parser=parse_counts, help="Numbers of streams.", metavar="N[,N...]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Preset = Literal["notebook", "default", "aggressive", "conservative"]

@@ -1,0 +1,43 @@
+"""What the offline commands share about files: candles read and described, places to write to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from candled.core.bar import Bars, Interval, iso
+from candled_adapters.candles.candlefile import CandleFile, CandleFileError, read_candles
+
+
+def candles_of(path: Path, interval: Interval | None) -> CandleFile:
+    """Read a candle file; a last bar that has not closed yet is dropped."""
+    file = read_candles(path, interval, now_ms=int(time.time() * 1000))
+    if not len(file.bars):
+        mend = "give a file with closed candles"
+        raise CandleFileError(path, None, None, "its only bar has not closed yet", mend)
+    return file
+
+
+def check_out(out: Path, candles: Path) -> None:
+    """Refuse a place that could not be written to, before the work and not after it."""
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a directory; name a file to write")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent}: no such directory; make it first")
+    if out.exists() and candles.exists() and out.samefile(candles):
+        raise FileExistsError(f"{out} is the candle file itself; name another file to write")
+
+
+def about(file: CandleFile) -> str:
+    """Say in a line what a candle file holds."""
+    gaps = sum(count for _, count in file.gaps)
+    text = f"{file.path}: {len(file.bars)} bars {span(file.bars)}"
+    if gaps:
+        first = iso(file.gaps[0][0])
+        text += f", {gaps} absent in {len(file.gaps)} gap(s), the first at {first} (taken by row)"
+    return text + (", open last bar dropped" if file.dropped_open_bar else "")
+
+
+def span(bars: Bars) -> str:
+    """Say from when to when the bars open."""
+    return f"from {iso(int(bars.open_time[0]))} to {iso(int(bars.open_time[-1]))}"

@@ -1,0 +1,96 @@
+"""`model import`, `check` and `show`: bundles made from the notebook's files, proved, described."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from candled.core.decision import Target
+from candled.core.model import ModelSpec, as_ubjson
+from candled_adapters.artifacts.bundle import Bundle, load_bundle, write_bundle
+from candled_adapters.artifacts.notebook import read_notebook
+
+
+def import_model(
+    directory: Path, out: Path, symbol: str | None, interval: str | None, threshold: float
+) -> str:
+    """Turn the notebook's three files into a bundle."""
+    found = read_notebook(directory, symbol, interval)
+    spec = ModelSpec(
+        symbol=found.symbol,
+        interval=found.interval,
+        feature_set="mar",
+        feature_names=found.feature_names,
+        mean=found.mean,
+        scale=found.scale,
+        booster=as_ubjson(found.booster),
+        threshold=threshold,
+        target=Target(found.lookahead_bars, found.profit_target_pct, found.stop_loss_pct),
+        regime="notebook",
+        provenance={
+            "imported_from": found.sources,
+            "created_at": found.created_at,
+            "train_samples": found.train_samples,
+            "test_samples": found.test_samples,
+            "candled": _version(),
+        },
+    )
+    return summary(write_bundle(spec, out))
+
+
+def check_model(path: Path) -> str:
+    """Check a bundle; raises BundleError when it must not be used."""
+    bundle = load_bundle(path)
+    return f"{summary(bundle)}\nok: digests, names, order and golden vectors agree"
+
+
+def show_model(path: Path, *, as_json: bool) -> str:
+    """Describe a bundle, for people or as JSON without the long tables."""
+    bundle = load_bundle(path)
+    card = model_card(bundle)
+    if as_json:
+        return json.dumps(card, indent=2)
+    return "\n".join(f"{key:14} {_plain(value)}" for key, value in card.items())
+
+
+def model_card(bundle: Bundle) -> dict[str, Any]:
+    """Return what a bundle says of itself, as plain JSON values."""
+    manifest = bundle.manifest
+    return {
+        "name": manifest.name,
+        "digest": manifest.digest,
+        "symbol": manifest.symbol,
+        "interval": manifest.interval,
+        "feature_set": manifest.feature_set,
+        "features": len(manifest.features),
+        "classes": manifest.classes,
+        "threshold": manifest.threshold,
+        "target": msgspec.to_builtins(manifest.target),
+        "regime": manifest.regime,
+        "parts": manifest.parts,
+        "provenance": manifest.provenance,
+    }
+
+
+def summary(bundle: Bundle) -> str:
+    """Say in a line what a bundle is."""
+    manifest = bundle.manifest
+    return (
+        f"{bundle.path}: bundle {manifest.name}, {len(manifest.features)} features, "
+        f"threshold {manifest.threshold}, digest {manifest.digest[:16]}"
+    )
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def _version() -> str:
+    try:
+        return version("candled")
+    except PackageNotFoundError:
+        return "unknown"
