@@ -173,6 +173,25 @@ def test_a_bar_fills_by_the_rules(bar, long, short):
         assert np.isnan(found.price[1])
 
 
+@pytest.mark.parametrize(("regime", "signal"), [(None, 2), (0, 2), (1, 1), (2, 2)])
+def test_where_both_sides_win_in_one_bar_the_regime_decides(regime, signal):
+    """With a stop wider than the target a wide bar ends both sides at once, both winning."""
+    bars = _single(100.0, 102.0, 98.0, 100.0)
+    regimes = None if regime is None else np.array([regime, 0])
+    labels = first_touch_labels(bars, LabelParams(1, 1.5, 3.0), regimes)
+    assert (labels.long.kind[0], labels.short.kind[0]) == (TARGET, TARGET)
+    assert (labels.signal[0], labels.end[0]) == (signal, 1)
+
+
+def test_where_both_sides_win_the_earlier_one_is_right():
+    """Whatever the regime, the side whose target came first in time is the class."""
+    bars = bars_from_closes(np.full(3, 100.0))
+    up_then_down = _with(bars, high=np.array([100.0, 102, 100]), low=np.array([100.0, 99.5, 98]))
+    labels = first_touch_labels(up_then_down, LabelParams(2, 1.5, 3.0), np.full(3, 2))
+    assert (labels.long.kind[0], labels.short.kind[0]) == (TARGET, TARGET)
+    assert (labels.signal[0], labels.end[0]) == (LONG, 1)
+
+
 def test_a_trade_is_resolved_as_soon_as_it_is_touched():
     """Near the end of the bars only what has not been touched is unresolved."""
     bars = _with(BARS, high=np.append(BARS.high[:-1], BARS.high[-1] * 1.2))
