@@ -159,7 +159,6 @@ def _past(begin: Numbers, end: Numbers, test: Rows, embargo: int, window: int | 
 def _around(begin: Numbers, end: Numbers, blocks: Sequence[Rows], embargo: int) -> Fold:
     test = np.concatenate(blocks)
     kept = np.ones(len(begin), dtype=np.bool_)
-    kept[test] = False
     for block in blocks:
         kept &= (end < begin[block[0]]) | (begin > end[block].max() + embargo)
     return _fold(np.flatnonzero(kept), test)
