@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import joblib
 import numpy as np
 import pytest
@@ -94,6 +96,13 @@ def test_json_is_read_too(trained, serialized):
     rows = ROWS[:50].astype(np.float32)
     text = bytes(trained[0].get_booster().save_raw("json"))
     assert differing(Booster(text).predict(rows), Booster(serialized).predict(rows)) == 0
+
+
+def test_text_and_binary_say_the_same(serialized):
+    """A model written as text is JSON, and and as binary again has the same bytes."""
+    booster = Booster(serialized)
+    assert json.loads(booster.text())["learner"]["objective"]["name"] == "multi:softprob"
+    assert Booster(booster.text()).ubjson() == booster.ubjson()
 
 
 def test_how_rows_lie_in_memory_changes_nothing(trained, serialized):

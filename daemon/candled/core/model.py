@@ -96,9 +96,19 @@ class Booster:
 
     def ubjson(self) -> bytes:
         """Return the model in XGBoost's present format."""
+        return self._saved("ubj")
+
+    def text(self) -> bytes:
+        """Return the model as JSON text, which says the same."""
+        return self._saved("json")
+
+    def _saved(self, form: str) -> bytes:
         length, content = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_char)()
         status = self._library.XGBoosterSaveModelToBuffer(
-            self._handle, b'{"format": "ubj"}', ctypes.byref(length), ctypes.byref(content)
+            self._handle,
+            json.dumps({"format": form}).encode(),
+            ctypes.byref(length),
+            ctypes.byref(content),
         )
         _check(self._library, status)
         return ctypes.string_at(content, length.value)
