@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.number] | NDArray[np.bool_]
 
 BLOCK: Final = 48
 """Rows in a block: twice the lookahead of the usual labels. Never fewer than the lookahead."""
@@ -48,7 +49,7 @@ class Interval:
 
 
 def mean_interval(
-    values: NDArray[np.number],
+    values: Numbers,
     *,
     block: int = BLOCK,
     draws: int = DRAWS,
@@ -67,8 +68,8 @@ def mean_interval(
 
 
 def ratio_interval(
-    part: NDArray[np.number],
-    whole: NDArray[np.number],
+    part: Numbers,
+    whole: Numbers,
     *,
     block: int = BLOCK,
     draws: int = DRAWS,
