@@ -30,8 +30,6 @@ from candled.lab.splits import Fold
 from candled.lab.weights import class_balance, uniqueness
 
 _REGULARISATION: Final = 0.01
-_MOST_STEPS: Final = 100
-_TOLERANCE: Final = 1e-3
 
 Answers = NDArray[np.float32]
 Answerer = Callable[[Dataset], Answers]
@@ -110,7 +108,7 @@ def regime_shares(rows: Dataset) -> Answerer:
 def logistic_regression(rows: Dataset) -> Answerer:
     """Learn with a regularised linear model of the scaled features."""
     scaler = StandardScaler().fit(rows.features)
-    linear = LogisticRegression(C=_REGULARISATION, max_iter=_MOST_STEPS, tol=_TOLERANCE)
+    linear = LogisticRegression(C=_REGULARISATION, solver="newton-cholesky")
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         linear.fit(scaler.transform(rows.features), rows.classes)
     return lambda asked: np.asarray(
