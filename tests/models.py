@@ -31,7 +31,7 @@ def spec(seed: int = 1) -> ModelSpec:
 @functools.cache
 def _trained(seed: int) -> ModelSpec:
     quiet_threads()
-    from candled.lab.train import train_notebook  # noqa: PLC0415 - after OpenMP has been told
+    from candled.lab.notebook import train_notebook  # noqa: PLC0415 - after OpenMP has been told
 
     return train_notebook(
         candles(1000, seed),

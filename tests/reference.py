@@ -7,6 +7,7 @@ be an error here too.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,3 +177,61 @@ def label_loop(
         for name, value in zip(out, row, strict=True):
             out[name][i] = value
     return pd.DataFrame(out)
+
+
+def touch_loop(
+    bars: Any, entries: list[float], params: tuple[int, float, float], side: int
+) -> list[tuple[str, int, float]]:
+    """Follow a position of each row bar by bar: how it ends, in which bar, at which price."""
+    rows = list(
+        zip(*(getattr(bars, n).tolist() for n in ("open", "high", "low", "close")), strict=True)
+    )
+    return [_touch(rows, index, entry, params, side) for index, entry in enumerate(entries)]
+
+
+def _touch(rows, index, entry, params, side):
+    lookahead, profit, stop = params
+    for at in range(index + 1, index + lookahead + 1):
+        if at >= len(rows):
+            return "unresolved", index + lookahead, math.nan
+        opened, high, low, close = rows[at]
+        up, down = (high - entry) / entry * 100, (entry - low) / entry * 100
+        if side == 1:
+            won, lost = up >= profit, down >= stop
+            target, stop_price = entry * (1 + profit / 100), entry * (1 - stop / 100)
+        else:
+            won, lost = down >= profit, up >= stop
+            target, stop_price = entry * (1 - profit / 100), entry * (1 + stop / 100)
+        if lost:
+            price = _within(stop_price, low, high)
+            gapped = opened < price if side == 1 else opened > price
+            return "stop", at, opened if gapped else price
+        if won:
+            return "target", at, _within(target, low, high)
+    return "time", index + lookahead, close
+
+
+def _within(price, low, high):
+    if price < low:
+        return low
+    return min(price, high)
+
+
+def first_touch_loop(bars: Any, params: tuple[int, float, float], regime=None):
+    """Label each row by walking both sides forward together; return (class, known in bar)."""
+    closes = bars.close.tolist()
+    long = touch_loop(bars, closes, params, 1)
+    short = touch_loop(bars, closes, params, 2)
+    result = []
+    for index, (one, other) in enumerate(zip(long, short, strict=True)):
+        ended = {1: one, 2: other}
+        winners = [side for side in (1, 2) if ended[side][0] == "target"]
+        earliest = min((ended[side][1] for side in winners), default=None)
+        winners = [side for side in winners if ended[side][1] == earliest]
+        if len(winners) == 2:
+            winners = [regime[index] if regime is not None and regime[index] else 2]
+        if winners:
+            result.append((winners[0], earliest))
+        else:
+            result.append((0, max(one[1], other[1])))
+    return result

@@ -166,7 +166,7 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
 
 def _train(stage: _Stage, symbol: str, bundle: Path) -> None:
     """Train on the bars before the part that is played."""
-    from candled.lab.train import train_notebook  # noqa: PLC0415 - after quiet_threads
+    from candled.lab.notebook import train_notebook  # noqa: PLC0415 - after quiet_threads
 
     known = stage.markets[symbol][max(0, stage.start_at - _TRAIN_BARS) : stage.start_at]
     trained = train_notebook(

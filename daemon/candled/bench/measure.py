@@ -100,7 +100,8 @@ async def measure(plan: Plan) -> dict[str, Any]:
 
 def _train(plan: Plan, folder: Path) -> _Files:
     quiet_threads()
-    from candled.lab.train import train_notebook, write_notebook_files  # noqa: PLC0415 - after it
+    from candled.lab.notebook import train_notebook  # noqa: PLC0415 - after it
+    from candled.lab.trained import write_notebook_files  # noqa: PLC0415 - after it
 
     bars = generate(_TRAIN_SEED, _INTERVAL, synthetic_start(_INTERVAL), plan.train_bars)
     trained = train_notebook(

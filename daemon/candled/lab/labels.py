@@ -88,8 +88,6 @@ def window_labels(
     Raises:
         ValueError: `regime` has not one value for each bar.
     """
-    if regime is not None and len(regime) != len(bars):
-        raise ValueError(f"regime has {len(regime)} values for {len(bars)} bars; give one a bar")
     n, close = params.lookahead_bars, bars.close
     high, low = _ahead(np.fmax, bars.high, n), _ahead(np.fmin, bars.low, n)
     up = (high - close) / close * 100
@@ -104,13 +102,16 @@ def window_labels(
         future_return_down=down,
         signal_long=is_long.astype(np.int8),
         signal_short=is_short.astype(np.int8),
-        signal=_classes(is_long, is_short, regime),
+        signal=settled(is_long, is_short, regime),
     )
 
 
-def _classes(
+def settled(
     is_long: NDArray[np.bool_], is_short: NDArray[np.bool_], regime: NDArray[np.integer] | None
 ) -> NDArray[np.int8]:
+    """Return the classes [n] of what qualifies as long, short or both; see `window_labels`."""
+    if regime is not None and len(regime) != len(is_long):
+        raise ValueError(f"regime has {len(regime)} values for {len(is_long)} bars; give one a bar")
     signal = np.where(is_long, LONG, NO_TRADE).astype(np.int8)
     signal[is_short] = SHORT
     if regime is not None:

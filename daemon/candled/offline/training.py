@@ -29,7 +29,8 @@ def train_bundle(
     """Train as the notebook does and write a bundle together with the notebook's three files."""
     quiet_threads()
     from candled.lab.labels import LabelParams
-    from candled.lab.train import train_notebook, write_notebook_files
+    from candled.lab.notebook import train_notebook
+    from candled.lab.trained import write_notebook_files
 
     file = candles_of(candles, interval)
     trained = train_notebook(

@@ -19,15 +19,12 @@ from candled.core.bar import COLUMNS as BAR_COLUMNS
 from candled.core.decision import Target
 from candled.core.features.mar import COLUMNS, MAR
 from candled.core.model import Booster
+from candled.lab.dataset import TrainingError
 from candled.lab.evaluate import evaluation
 from candled.lab.labels import LabelParams
+from candled.lab.notebook import train_notebook
 from candled.lab.tables import feature_table
-from candled.lab.train import (
-    TrainingError,
-    data_digest,
-    train_notebook,
-    write_notebook_files,
-)
+from candled.lab.trained import data_digest, write_notebook_files
 from candles import HOURLY, bars_at, bars_from_closes, bars_of, candles, differing
 from real import real_data
 

@@ -1,0 +1,157 @@
+"""Answers about rows that nothing was fitted on: one learner after another over folds.
+
+A learner makes an answerer of some rows; what it is made of, trees or a table of shares, is its own
+business. Folds are fitted side by side, each on its own thread, and the result does not depend on
+how many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from candled.core.model import CLASSES
+from candled.lab.calibration import CalibrationError, fit_temperature, tempered
+from candled.lab.dataset import Dataset
+from candled.lab.evaluate import class_counts
+from candled.lab.fitting import fit, refuse_missing_class
+from candled.lab.recipe import Recipe
+from candled.lab.splits import Fold
+from candled.lab.weights import class_balance, uniqueness
+
+_REGULARISATION: Final = 0.01
+
+Answers = NDArray[np.float32]
+Answerer = Callable[[Dataset], Answers]
+"""Gives probabilities [q, 3] (no trade, long, short) for q rows."""
+Learner = Callable[[Dataset], Answerer]
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how many parts are done, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfSample:
+    """What was answered about the q rows of the test blocks, in time order."""
+
+    rows: NDArray[np.intp]
+    """[q] row numbers in the dataset."""
+    fold: NDArray[np.intp]
+    """[q] number of the fold that answered."""
+    probabilities: Answers
+    """[q, 3]"""
+
+
+def silent(_what: str, _done: int, _of: int) -> None:
+    """Report no progress."""
+
+
+def out_of_sample(
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    learner: Learner,
+    progress: Progress = silent,
+    what: str = "folds",
+) -> OutOfSample:
+    """Let a learner see the train rows of each fold and answer for its test rows."""
+
+    def answer(fold: Fold) -> Answers:
+        return learner(dataset[fold.train])(dataset[fold.test])
+
+    answers: list[Answers] = []
+    progress(what, 0, len(folds))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for one in pool.map(answer, folds):
+            answers.append(one)
+            progress(what, len(answers), len(folds))
+    return OutOfSample(
+        rows=np.concatenate([fold.test for fold in folds]),
+        fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
+        probabilities=np.concatenate(answers),
+    )
+
+
+def trees(recipe: Recipe) -> Learner:
+    """Learn with a recipe's boosted trees."""
+
+    def learn(rows: Dataset) -> Answerer:
+        refuse_missing_class(rows.classes, recipe.labels, f"training rows before {_until(rows)}")
+        fitted = fit(rows.features, rows.classes, recipe.boosting, weights(rows, recipe))
+        return lambda asked: fitted.probabilities(asked.features)
+
+    return learn
+
+
+def class_shares(rows: Dataset) -> Answerer:
+    """Learn how frequent the classes are, and answer that always."""
+    shares = np.array(list(class_counts(rows.classes).values())) / len(rows)
+    return lambda asked: np.tile(shares.astype(np.float32), (len(asked), 1))
+
+
+def regime_shares(rows: Dataset) -> Answerer:
+    """Learn how frequent the classes are in each regime; a regime never seen answers evenly."""
+    counts = np.ones((3, len(CLASSES)))  # one of each: no share is exactly zero
+    np.add.at(counts, (rows.regimes, rows.classes), 1.0)
+    shares = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+    return lambda asked: shares[asked.regimes]
+
+
+def logistic_regression(rows: Dataset) -> Answerer:
+    """Learn with a regularised linear model of the scaled features."""
+    scaler = StandardScaler().fit(rows.features)
+    linear = LogisticRegression(C=_REGULARISATION, solver="newton-cholesky")
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        linear.fit(scaler.transform(rows.features), rows.classes)
+    return lambda asked: np.asarray(
+        linear.predict_proba(scaler.transform(asked.features)), dtype=np.float32
+    )
+
+
+def weights(rows: Dataset, recipe: Recipe) -> NDArray[np.float64] | None:
+    """Return the sample weights [m] that a recipe asks for, with a mean of 1, or None."""
+    result = np.ones(len(rows))
+    if recipe.weighs_uniqueness:
+        result *= uniqueness(rows.begin, rows.end)
+    if recipe.balance_classes:
+        result *= class_balance(rows.classes)
+    if not (recipe.weighs_uniqueness or recipe.balance_classes):
+        return None
+    return np.asarray(result / (np.cumsum(result)[-1] / len(result)))
+
+
+def prequential(
+    answers: OutOfSample, classes: NDArray[np.int8]
+) -> tuple[OutOfSample, tuple[float, ...]]:
+    """Temper each fold's answers by the temperature that the folds before it would have had.
+
+    `classes` [m] are those of the dataset. The first fold, before which nothing is known, keeps
+    its own (temperature 1). Returns the answers and each fold's temperature.
+    """
+    result, temperatures = answers.probabilities.copy(), []
+    for number in range(int(answers.fold[-1]) + 1):
+        before, now = answers.fold < number, answers.fold == number
+        temperature = temperature_of(answers.probabilities[before], classes[answers.rows[before]])
+        result[now] = tempered(answers.probabilities[now], temperature)
+        temperatures.append(temperature)
+    return OutOfSample(answers.rows, answers.fold, result), tuple(temperatures)
+
+
+def temperature_of(answers: Answers, classes: NDArray[np.int8]) -> float:
+    """Return the temperature that fits answers [q, 3]; 1 where none can be told."""
+    try:
+        return fit_temperature(answers, classes)
+    except CalibrationError:
+        return 1.0
+
+
+def _until(rows: Dataset) -> str:
+    return f"bar {int(rows.begin[-1])}" if len(rows) else "the first bar"
