@@ -2,14 +2,18 @@
 
 Thousands of streams close in the same second, so everything that costs is done once for a batch:
 one pass of the kernel and one call of the model for all streams that share a model. A single bar is
-a batch of one. The engine keeps the rolling windows and nothing else; it knows no clock.
+a batch of one, and a stretch of one stream's history is another batch: replayed, it gives the
+decisions that it would have given live. The engine keeps the rolling windows and nothing else; it
+knows no clock.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +42,8 @@ from candled.core.regime import (
     RegimeMachine,
     regime_rule,
 )
+
+_REPLAYED_AT_ONCE = 8192
 
 _ALLOWED_IN = {Side.LONG: TRENDING_UP, Side.SHORT: TRENDING_DOWN}
 
@@ -103,8 +109,27 @@ class _Group:
     windows: FeatureState
     regime_columns: list[int] = field(default_factory=list)
 
-    def features(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
+    def push(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
+        """Append one bar to each of some distinct lanes; return their feature rows."""
         return self.windows.push(np.array(rows, dtype=np.intp), Bars.of(bars))
+
+    def push_each(self, row: int, bars: Bars) -> NDArray[np.float64]:
+        """Append bars to one lane, one after the other; return a feature row for each."""
+        rows = np.array([row], dtype=np.intp)
+        pushed = [self.windows.push(rows, bars[at : at + 1]) for at in range(len(bars))]
+        return np.concatenate(pushed)
+
+    def skip_to(self, row: int, bars: Bars, start: int) -> NDArray[np.float64]:
+        """Let one lane stand at the end of `bars`; return the feature rows from bar `start` on.
+
+        They come from the table over the bars: before `start` there must be `history` - 1 of them,
+        or all that the lane has ever seen.
+        """
+        features = self.model.features
+        seen = bars[max(0, start - features.history + 1) :]
+        table = np.concatenate(list(features.blocks(seen, self.interval)))
+        self.windows.warm(row, seen[-features.history :])
+        return table[start - len(bars) :]
 
     def step_regimes(
         self, rows: Sequence[int], features: NDArray[np.float64]
@@ -183,9 +208,35 @@ class Engine:
                 rows.append(row)
                 indices.append(index)
             for group, rows, indices in by_group.values():
-                made = _decide_group(group, rows, [batch[i].bar for i in indices])
+                bars = [batch[i].bar for i in indices]
+                made = _decide(group, rows, bars, partial(group.push, rows, bars))
                 decisions.update(zip(indices, made, strict=True))
         return [decisions[index] for index in range(len(batch))]
+
+    def replay(
+        self, stream: Stream, bars: Bars, size: int = _REPLAYED_AT_ONCE
+    ) -> Iterator[list[Decision]]:
+        """Yield the decisions of a stretch of one stream, in blocks of at most `size` bars.
+
+        They are those of `decide` bar by bar, and after each block the stream stands where these
+        would have left it. Nothing happens before the first block is asked for.
+
+        The rows come from the batch kernel as soon as nothing before `bars` can matter: at once
+        for a stream that has seen nothing, else from the bar on that has a whole history in `bars`.
+
+        Raises as `decide` does.
+        """
+        group, row = self._places[stream]
+        single = min(group.model.features.history - 1, len(bars)) if group.lanes[row].bars else 0
+        starts = [*range(0, single, size), *range(single, len(bars), size)]
+        for start, stop in itertools.pairwise([*starts, len(bars)]):
+            block = bars[start:stop]
+            features = (
+                partial(group.push_each, row, block)
+                if start < single
+                else partial(group.skip_to, row, bars[:stop], start)
+            )
+            yield _decide(group, [row] * len(block), list(block), features)
 
 
 def _progress(lane: Lane) -> _Progress:
@@ -210,29 +261,38 @@ def _rounds(batch: Sequence[BarClosed]) -> list[list[int]]:
     return rounds
 
 
-def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> list[Decision]:
-    """Decide one bar for each of some lanes that share a model."""
+def _decide(
+    group: _Group,
+    rows: Sequence[int],
+    bars: Sequence[Bar],
+    features: Callable[[], NDArray[np.float64]],
+) -> list[Decision]:
+    """Decide a bar of each of some lanes that share a model; a lane may occur more than once.
+
+    `features` makes the feature rows of the bars, once these are known to be in order.
+    """
     lanes = [group.lanes[row] for row in rows]
-    for lane, bar in zip(lanes, bars, strict=True):
-        lane.advance(bar.open_time)
-    features = group.features(rows, bars)
-    regimes = group.step_regimes(rows, features)
-    finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()
-    reasons = [_unfit(lane, finite=ok) for lane, ok in zip(lanes, finite, strict=True)]
-    answers = _ask(group.model, lanes, features, reasons)
+    seen = [_advance(lane, bar) for lane, bar in zip(lanes, bars, strict=True)]
+    table = features()
+    regimes = group.step_regimes(rows, table)
+    finite = np.asarray(np.isfinite(table).all(axis=1)).tolist()
+    reasons = [
+        Reason.WARMUP if warming else None if ok else Reason.NOT_FINITE
+        for (warming, _), ok in zip(seen, finite, strict=True)
+    ]
+    answers = _ask(group.model, lanes, table, reasons)
     return [
-        _decision(lane, bar, regime, reason, answer)
-        for lane, bar, regime, reason, answer in zip(
-            lanes, bars, regimes, reasons, answers, strict=True
+        _decision(lane, bar, regime, reason, answer, quality=quality)
+        for lane, bar, (_, quality), regime, reason, answer in zip(
+            lanes, bars, seen, regimes, reasons, answers, strict=True
         )
     ]
 
 
-def _unfit(lane: _Progress, *, finite: bool) -> Reason | None:
-    """Why the model must not be asked about this lane's newest row, if so."""
-    if lane.warming():
-        return Reason.WARMUP
-    return None if finite else Reason.NOT_FINITE
+def _advance(lane: _Progress, bar: Bar) -> tuple[bool, tuple[Quality, ...]]:
+    """Take the lane's next bar; return whether it is still warming, and the bar's quality."""
+    lane.advance(bar.open_time)
+    return lane.warming(), lane.quality(bar)
 
 
 _Answer = tuple[Probabilities, Side]
@@ -262,6 +322,8 @@ def _decision(
     regimes: tuple[int, int],
     reason: Reason | None,
     answer: _Answer | None,
+    *,
+    quality: tuple[Quality, ...],
 ) -> Decision:
     lane, policy, model = progress.lane, progress.lane.policy, progress.lane.model
     raw_regime, regime = regimes
@@ -283,7 +345,7 @@ def _decision(
         price=bar.close,
         regime=regime,
         raw_regime=raw_regime,
-        quality=progress.quality(bar),
+        quality=quality,
         model=model.name,
         model_digest=model.digest,
         policy_digest=progress.policy_digest,
