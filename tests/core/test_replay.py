@@ -15,7 +15,7 @@ from candled.core.decision import SIDES, BarClosed, Decision, Quality, Reason, S
 from candled.core.engine import Engine
 from candled.core.features.mar import MAR
 from candled.lab.predict import predict
-from candles import bars_at, candles
+from candles import HOURLY, bars_at, candles, differing
 from models import THRESHOLD, lane, model
 
 HISTORY = MAR.history
@@ -114,6 +114,31 @@ def test_a_block_taken_leaves_the_stream_behind_it():
     blocks = deciding.replay(BTC, history(), 1700)
     assert list(map(comparable, next(blocks))) == live()[:1700]
     assert one_by_one(deciding, history()[1700:1750]) == live()[1700:1750]
+
+
+class Recording:
+    """The real model; it keeps the rows that it was asked about."""
+
+    def __init__(self) -> None:
+        self.rows: list[np.ndarray] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(model(), name)
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        self.rows.append(rows)
+        return model().probabilities(rows)
+
+
+@pytest.mark.parametrize("warm", [HISTORY, 1900])
+def test_the_rows_asked_about_are_the_tables_to_the_bit(warm: int):
+    """No difference hides behind a model that does not notice it: the rows themselves are equal."""
+    recording, bars = Recording(), history()
+    deciding = Engine([dataclasses.replace(lane(BTC), model=recording)])
+    deciding.warm(BTC, bars[:warm], from_listing=False)
+    replayed(deciding, bars[warm:])
+    table = MAR.table(bars, HOURLY)[warm:]
+    assert differing(np.concatenate(recording.rows), table[np.isfinite(table).all(axis=1)]) == 0
 
 
 def test_other_streams_stand_still():
