@@ -22,9 +22,9 @@ Gross = tuple[Floats, Floats]
 _NEVER = 1.0
 
 
-def recooled(raw: OutOfSample, temperature: float) -> OutOfSample:
+def recooled(raw: OutOfSample, base: Answers, temperature: float) -> OutOfSample:
     """Return the answers as the finished model, cooled once for all, would have given them."""
-    return OutOfSample(raw.rows, raw.fold, tempered(raw.probabilities, temperature))
+    return OutOfSample(raw.rows, raw.fold, tempered(raw.probabilities, temperature, base))
 
 
 def published(rule: ThresholdRule, answers: OutOfSample, gross: Gross) -> Threshold:

@@ -30,6 +30,7 @@ from candled.lab.walkforward import (
     Learner,
     OutOfSample,
     Progress,
+    base_of_trees,
     class_shares,
     logistic_regression,
     out_of_sample,
@@ -82,6 +83,8 @@ class Study:
     """q answers as the trees gave them."""
     tested: OutOfSample
     """The same, calibrated by what earlier folds had shown; equal to `raw` for a finished model."""
+    finished: OutOfSample
+    """The same, calibrated once for all as the finished model is."""
     temperatures: tuple[float, ...]
     """Of each fold; empty for a finished model."""
     baselines: dict[str, Answers]
@@ -126,8 +129,10 @@ def walk_forward_study(
     dataset = honest_rows(of, features, recipe.labels.lookahead_bars)
     folds = recipe_folds(dataset, recipe)
     raw = out_of_sample(dataset, folds, trees(recipe), progress, "walk-forward")
-    temperature, tested, temperatures = _calibrated(raw, dataset.classes, len(folds), recipe)
+    base = out_of_sample(dataset, folds, base_of_trees(recipe)).probabilities
+    temperature, tested, temperatures = _calibrated(raw, base, dataset.classes, recipe)
     traded = outcomes(of.bars, recipe.labels)
+    finished = recooled(raw, base, temperature)
     gross = (traded.long.gross_pct[dataset.begin], traded.short.gross_pct[dataset.begin])
     return Study(
         title=f"walk-forward of {features.name}, {recipe.label_rule} labels",
@@ -139,10 +144,11 @@ def walk_forward_study(
         folds=folds,
         raw=raw,
         tested=tested,
+        finished=finished,
         temperatures=temperatures,
         baselines=_baselines(dataset, folds),
         outcomes=traded,
-        threshold=published(recipe.threshold, recooled(raw, temperature), gross),
+        threshold=published(recipe.threshold, finished, gross),
         limits=limits_in_effect(recipe.threshold, tested, gross),
         temperature=temperature,
         importances=importances(model) if model else (),
@@ -178,6 +184,7 @@ def model_study(
         folds=(fold,),
         raw=tested,
         tested=tested,
+        finished=tested,
         temperatures=(),
         baselines=_baselines(dataset, (fold,)),
         outcomes=outcomes(of.bars, params),
@@ -238,11 +245,12 @@ def _baselines(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, Answers]:
 
 
 def _calibrated(
-    raw: OutOfSample, classes: Classes, folds: int, recipe: Recipe
+    raw: OutOfSample, base: Answers, classes: Classes, recipe: Recipe
 ) -> tuple[float, OutOfSample, tuple[float, ...]]:
     if not recipe.calibrate:
-        return 1.0, raw, (1.0,) * folds
-    return (temperature_of(raw.probabilities, classes[raw.rows]), *prequential(raw, classes))
+        return 1.0, raw, (1.0,) * recipe.folds
+    temperature = temperature_of(raw.probabilities, base, classes[raw.rows])
+    return temperature, *prequential(raw, base, classes)
 
 
 def _after(dataset: Dataset, of: Material, trained_until: int, params: LabelParams) -> Fold:
