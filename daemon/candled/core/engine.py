@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,10 @@ from candled.core.decision import (
     signals,
 )
 from candled.core.features import FeatureState
+from candled.core.features.mar import REGIME_INPUTS
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
-from candled.core.regime import (
-    INPUTS,
-    RANGING,
-    TRENDING_DOWN,
-    TRENDING_UP,
-    RegimeMachine,
-    regime_rule,
-)
+from candled.core.regime import TRENDING_DOWN, TRENDING_UP, RegimeMachine, regime_rule
 
 _ALLOWED_IN = {Side.LONG: TRENDING_UP, Side.SHORT: TRENDING_DOWN}
 
@@ -89,8 +83,8 @@ class _Progress:
 
     def warming(self) -> bool:
         """Whether a row could still depend on where the history starts."""
-        features = self.lane.model.features
-        return self.bars < (features.window if self.from_listing else features.history)
+        model = self.lane.model
+        return self.bars < (model.features.window if self.from_listing else _history(model))
 
 
 @dataclass(slots=True)
@@ -101,17 +95,14 @@ class _Group:
     interval: Interval
     lanes: list[_Progress]
     windows: FeatureState
-    regime_columns: list[int] = field(default_factory=list)
+    regime_windows: FeatureState
+    """Of `REGIME_INPUTS`: a regime does not depend on what the model reads."""
 
-    def features(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
-        return self.windows.push(np.array(rows, dtype=np.intp), Bars.of(bars))
+    def features(self, rows: Sequence[int], bars: Bars) -> NDArray[np.float64]:
+        return self.windows.push(np.array(rows, dtype=np.intp), bars)
 
-    def step_regimes(
-        self, rows: Sequence[int], features: NDArray[np.float64]
-    ) -> list[tuple[int, int]]:
-        if not self.regime_columns:
-            return [(RANGING, RANGING)] * len(rows)
-        inputs = features[:, self.regime_columns].tolist()
+    def step_regimes(self, rows: Sequence[int], bars: Bars) -> list[tuple[int, int]]:
+        inputs = self.regime_windows.push(np.array(rows, dtype=np.intp), bars).tolist()
         return [self.lanes[row].regime.step(*x) for row, x in zip(rows, inputs, strict=True)]
 
 
@@ -128,13 +119,12 @@ class Engine:
 
     def _add_group(self, members: list[Lane]) -> None:
         model, interval = members[0].model, Interval(members[0].stream.interval)
-        columns = model.features.columns
         group = _Group(
             model=model,
             interval=interval,
             lanes=[_progress(lane) for lane in members],
             windows=model.features.state(len(members), interval),
-            regime_columns=[columns.index(name) for name in INPUTS if name in columns],
+            regime_windows=REGIME_INPUTS.state(len(members), interval),
         )
         for row, lane in enumerate(members):
             if lane.stream in self._places:
@@ -148,7 +138,7 @@ class Engine:
 
     def history(self, stream: Stream) -> int:
         """How many bars `warm` wants for this stream."""
-        return self._places[stream][0].model.features.history
+        return _history(self._places[stream][0].model)
 
     def warm(self, stream: Stream, bars: Bars, *, from_listing: bool) -> None:
         """Begin a stream anew with its history, oldest first; nothing is decided.
@@ -162,11 +152,10 @@ class Engine:
             progress.advance(open_time)
         group.lanes[row] = progress
         group.windows.warm(row, bars)
-        if group.regime_columns:
-            recent = bars[-REGIME_HISTORY:]
-            for block in group.model.features.blocks(recent, group.interval):
-                for inputs in block[:, group.regime_columns].tolist():
-                    progress.regime.step(*inputs)
+        recent = bars[-REGIME_HISTORY:]
+        group.regime_windows.warm(row, recent)
+        for inputs in REGIME_INPUTS.table(recent, group.interval).tolist():
+            progress.regime.step(*inputs)
 
     def decide(self, batch: Sequence[BarClosed]) -> list[Decision]:
         """Decide each bar of a batch; the result is in the batch's order.
@@ -186,6 +175,11 @@ class Engine:
                 made = _decide_group(group, rows, [batch[i].bar for i in indices])
                 decisions.update(zip(indices, made, strict=True))
         return [decisions[index] for index in range(len(batch))]
+
+
+def _history(model: Model) -> int:
+    """How many bars make features and regime independent of where the history starts."""
+    return max(model.features.history, REGIME_HISTORY)
 
 
 def _progress(lane: Lane) -> _Progress:
@@ -215,8 +209,9 @@ def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> li
     lanes = [group.lanes[row] for row in rows]
     for lane, bar in zip(lanes, bars, strict=True):
         lane.advance(bar.open_time)
-    features = group.features(rows, bars)
-    regimes = group.step_regimes(rows, features)
+    table = Bars.of(bars)
+    features = group.features(rows, table)
+    regimes = group.step_regimes(rows, table)
     finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()
     reasons = [_unfit(lane, finite=ok) for lane, ok in zip(lanes, finite, strict=True)]
     answers = _ask(group.model, lanes, features, reasons)
