@@ -87,8 +87,9 @@ def markets(draw: st.DrawFn) -> Bars:
     bars = bars_from_closes(path * price, seed=draw(st.integers(0, 99)))
     for _ in range(draw(st.integers(0, 3))):
         bars = silent(bars, draw(st.integers(0, n - 1)), draw(st.integers(1, 100)))
+    traded = np.where(bars.volume > 0, random.integers(1, 900, n), 0.0)
     slots = np.cumsum(random.integers(1, draw(st.integers(2, 300)), n))
-    return dataclasses.replace(bars, open_time=bars.open_time[0] + slots * 3_600_000)
+    return dataclasses.replace(bars, trades=traded, open_time=bars.open_time[0] + slots * 3_600_000)
 
 
 def pushed(features, bars: Bars, state=None, begin: int = 0):

@@ -12,7 +12,8 @@ import pytest
 import reference
 from candled.core.features.mar import COLUMNS, MAR
 from candled.lab.labels import LabelParams, window_labels
-from candled.lab.tables import feature_table, write_table
+from candled.lab.tablefile import write_table
+from candled.lab.tables import feature_table
 from candles import HOURLY, bars_from_closes, candles, differing
 
 BARS = candles(900, seed=31)

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Interval
 from candled.core.decision import Target
-from candled.core.features import feature_set
+from candled.core.features import FeatureSet
 from candled.core.golden import Golden, differing_stage, golden_vectors
 from candled.core.model import CLASSES, Booster, Model, ModelError, ModelSpec
 from candled.core.regime import regime_rule
+from candled_adapters.feature_sets import FeatureSetError, Found, Origin, find_feature_set
 
 SCHEMA: Final = "candled.bundle/1"
 MANIFEST: Final = "manifest.json"
@@ -58,7 +59,12 @@ class _ScalerPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: list[str]
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _PackagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    distribution: str
+    version: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """manifest.json; floats that must be exact are written as C99 hex."""
 
     schema: str
@@ -74,6 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: dict[str, Any]
     parts: dict[str, str]
     digest: str
+    feature_package: _PackagePart | None = None
+    """Where the feature set came from; absent for a built-in one."""
 
     @property
     def name(self) -> str:
@@ -98,8 +106,9 @@ def load_bundle(path: Path) -> Bundle:
     manifest = _read_manifest(path)
     parts = {name: _read_part(path / name, sha256) for name, sha256 in manifest.parts.items()}
     spec = _spec(path / MANIFEST, manifest, parts[BOOSTER])
-    model = _assemble(spec, manifest.digest, path)
-    _check_golden(path / GOLDEN, parts[GOLDEN], model)
+    found = _features(path / MANIFEST, spec.feature_set, manifest.feature_package)
+    model = _assemble(spec, found.features, manifest.digest, path)
+    _check_golden(path / GOLDEN, parts[GOLDEN], model, _versions(found, manifest))
     return Bundle(path, manifest, model)
 
 
@@ -113,12 +122,13 @@ def write_bundle(
     """
     path = path.absolute()
     _refuse_foreign(path)
-    model = _assemble(spec, "", path)
+    found = _features(path / MANIFEST, spec.feature_set, None)
+    model = _assemble(spec, found.features, "", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         draft.chmod(0o755)
-        _write_parts(spec, model, draft)
+        _write_parts(spec, model, found.origin, draft)
         if extra:
             extra(draft)
         load_bundle(draft)
@@ -174,7 +184,7 @@ def _swap(draft: Path, path: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write_parts(spec: ModelSpec, model: Model, folder: Path) -> None:
+def _write_parts(spec: ModelSpec, model: Model, origin: Origin | None, folder: Path) -> None:
     (folder / BOOSTER).write_bytes(spec.booster)
     golden = msgspec.json.format(msgspec.json.encode(golden_vectors(model)), indent=1)
     (folder / GOLDEN).write_bytes(golden)
@@ -194,6 +204,7 @@ def _write_parts(spec: ModelSpec, model: Model, folder: Path) -> None:
         provenance=dict(spec.provenance),
         parts={name: _sha256((folder / name).read_bytes()) for name in (BOOSTER, GOLDEN)},
         digest="",
+        feature_package=_PackagePart(origin.distribution, origin.version) if origin else None,
     )
     sealed = msgspec.structs.replace(manifest, digest=_digest(manifest))
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
@@ -257,11 +268,32 @@ def _spec(file: Path, manifest: Manifest, booster: bytes) -> ModelSpec:
         raise BundleError(file, f"the scaler cannot be read: {error}") from error
 
 
-def _assemble(spec: ModelSpec, digest: str, path: Path) -> Model:
+def _features(file: Path, name: str, package: _PackagePart | None) -> Found:
+    try:
+        return find_feature_set(name)
+    except FeatureSetError as error:
+        if package is None:
+            raise BundleError(file, str(error)) from error
+        mend = f"install {package.distribution}=={package.version}, which it was made with"
+        raise BundleError(file, str(error), mend) from error
+
+
+def _versions(found: Found, manifest: Manifest) -> str:
+    """Say where another version of the feature set is installed than the model was made with."""
+    part, origin = manifest.feature_package, found.origin
+    made = Origin(part.distribution, part.version) if part else None
+    if made == origin:
+        return ""
+    return (
+        f" (made with {made or 'a built-in set'} for {manifest.feature_set!r}, "
+        f"here is {origin or 'a built-in set'})"
+    )
+
+
+def _assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path) -> Model:
     """Join the parts in memory; raises BundleError where names, sizes or values do not fit."""
     file = path / MANIFEST
     try:
-        features = feature_set(spec.feature_set)
         Interval(spec.interval)
         regime_rule(spec.regime)
     except ValueError as error:
@@ -323,7 +355,7 @@ def _check_names(file: Path, names: tuple[str, ...], columns: tuple[str, ...]) -
     raise BundleError(file, what, "train the model on the feature set's columns in their order")
 
 
-def _check_golden(file: Path, content: bytes, model: Model) -> None:
+def _check_golden(file: Path, content: bytes, model: Model, versions: str) -> None:
     try:
         golden = msgspec.json.decode(content, type=Golden)
         differs = differing_stage(model, golden)
@@ -332,7 +364,7 @@ def _check_golden(file: Path, content: bytes, model: Model) -> None:
     if differs:
         raise BundleError(
             file,
-            f"this machine computes other {differs} than the bundle was made with",
+            f"this machine computes other {differs} than the bundle was made with{versions}",
             "the model cannot be trusted here; compare library versions with the manifest's",
         )
 
