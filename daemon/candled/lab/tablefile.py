@@ -6,6 +6,7 @@ the asked kind is refused with the file's name. Parquet needs the extra ``candle
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,9 @@ _ROWS_A_CHUNK: Final = 2048
 _ROWS_A_GROUP: Final = 2**16
 _TEXTS: Final = frozenset(("regime_name",))
 _KINDS: Final = "iuf"
+_PANDAS: Final = int(pd.__version__.partition(".")[0])
+#: Lets pandas read floats to the bit; from 3 on it does so by itself.
+_EXACT: Final[dict[str, Any]] = {} if _PANDAS > 2 else {"float_precision": "round_trip"}  # noqa: PLR2004
 
 
 class TableError(ValueError):
@@ -80,6 +84,8 @@ def read_table(path: Path, features: FeatureSet = MAR) -> pd.DataFrame:
             f"({len(missing)} of the {len(wanted)} that a table of {features.name!r} has are "
             "missing); write it with `candled features`, or name the set that it was made with"
         )
+    if not len(frame):
+        return frame
     frame["open_time"] = _times(path, frame["open_time"])
     for name in wanted:
         _refuse_text(path, name, frame[name])
@@ -135,23 +141,31 @@ def _parts(block: Columns) -> Iterator[list[NDArray[Any]]]:
 
 def _write_parquet(blocks: Iterable[Columns], path: Path) -> None:
     pa, pq = _arrow(path)
+    groups = _groups(pa, blocks)
     with replacing(path) as file:
-        writer: Any = None
-        waiting: list[Any] = []
-        for block in blocks:
-            waiting.append(pa.table({name: pa.array(values) for name, values in block.items()}))
-            if writer is None:
-                writer = pq.ParquetWriter(
-                    file, waiting[0].schema, compression="zstd", compression_level=1,
-                    use_dictionary=sorted(_TEXTS),
-                )  # fmt: skip
-            if sum(map(len, waiting)) >= _ROWS_A_GROUP:
-                writer.write_table(pa.concat_tables(waiting).combine_chunks())
-                waiting.clear()
-        if writer is not None:
-            if waiting:
-                writer.write_table(pa.concat_tables(waiting).combine_chunks())
-            writer.close()
+        first = next(groups)
+        with pq.ParquetWriter(
+            file, first.schema, compression="zstd", compression_level=1,
+            use_dictionary=sorted(_TEXTS),
+        ) as writer:  # fmt: skip
+            for group in itertools.chain([first], groups):
+                writer.write_table(group)
+
+
+def _groups(pa: Any, blocks: Iterable[Columns]) -> Iterator[Any]:  # noqa: ANN401 - no types
+    """Put blocks together to as many rows as a row group of parquet should have."""
+    waiting: list[Any] = []
+    for block in blocks:
+        waiting.append(pa.table({name: _array(pa, name, block[name]) for name in block}))
+        if sum(map(len, waiting)) >= _ROWS_A_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _array(pa: Any, name: str, values: NDArray[Any]) -> Any:  # noqa: ANN401 - no types
+    return pa.array(values, pa.string()) if name in _TEXTS else pa.array(values)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -166,9 +180,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, float_precision="round_trip")
+        frame: pd.DataFrame = pd.read_csv(path, **_EXACT)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: is not CSV: {error}; write the table again") from error
+    return frame
 
 
 def _arrow(path: Path) -> tuple[Any, Any]:

@@ -20,6 +20,7 @@ from candled.core.bar import COLUMNS as BAR_COLUMNS
 from candled.core.bar import Bars, Interval
 from candled.core.features import FeatureSet
 from candled.core.features.mar import COLUMNS, MAR, PERIODS, REGIME_INPUTS, TYPES
+from candled.core.features.sums import total
 from candled.core.regime import INPUTS, NAMES, RegimeMachine, regime_rule, regimes
 from candled.lab.labels import LabelParams, WindowLabels, window_labels
 
@@ -175,7 +176,11 @@ def _fill(column: Floats, values: Floats) -> None:
 
 def _mean_of_present(values: Floats) -> Floats:
     with np.errstate(invalid="ignore"):  # none present: 0 / 0 is the NaN that is wanted
-        return np.asarray(np.nansum(values, axis=1) / _present(values))
+        return np.asarray(_total_of_present(values) / _present(values))
+
+
+def _total_of_present(values: Floats) -> Floats:
+    return total(np.where(np.isnan(values), 0.0, values))
 
 
 def _present(values: Floats) -> NDArray[np.intp]:
@@ -186,4 +191,4 @@ def _std_of_present(values: Floats) -> Floats:
     deviation = values - _mean_of_present(values)[:, None]
     present = _present(values)
     freedom = np.where(present > 1, present - 1, np.nan)
-    return np.asarray(np.sqrt(np.nansum(deviation * deviation, axis=1) / freedom))
+    return np.asarray(np.sqrt(_total_of_present(deviation * deviation) / freedom))
