@@ -71,7 +71,7 @@ def test_one_stream_is_traded_as_by_hand(count, seed, exits, costs, fraction):
 def test_the_cases_hold_every_ending():
     """What the comparison by hand compares ends in every way there is."""
     seen = set()
-    for seed in range(12):
+    for seed in range(60):
         exits = Exits(9, 2.0, 1.5, "opposite")
         seen |= set(run([tape(120, seed, share=0.1)], exits).trades.ending.tolist())
     assert {ENDINGS[kind] for kind in seen} == set(ENDINGS)
@@ -99,7 +99,7 @@ def test_what_must_hold_of_any_trades(count, seed, exits, costs, sizing):
             assert (price >= one.bars.low[at] * (1 - 1e-15)).all()
         if exits.limit_pct is None:
             assert (trades.entry[mine] == one.bars.open[row + 1]).all()
-        assert (one.bars.open_time[row + 1] <= one.act_by[row]).all()
+        assert (one.bars.open_time[row + 1] < one.act_by[row]).all()
         assert (trades.entry_time[mine] == one.bars.open_time[row + 1]).all()
         assert (trades.exit_time[mine][:-1] <= trades.entry_time[mine][1:]).all()
         assert (trades.id[mine] == one.ids[row]).all()
@@ -257,9 +257,28 @@ def test_a_signal_after_a_gap_is_too_late():
         side=np.array([0, 1, 0, 0], dtype=np.int8),
     )
     opens = spoken.bars.open_time
-    for hours, entered in ((1, 0), (5, 0), (6, 1), (7, 1)):
+    for hours, entered in ((1, 0), (5, 0), (6, 0), (7, 1)):
         late = dataclasses.replace(spoken, act_by=opens + HOUR * hours)
         assert len(run([late], Exits(1)).trades) == entered
+
+
+def test_a_limit_must_be_gone_through():
+    """A limit order fills in the next bar only, below its price and not at it, at its own price."""
+    spoken = dataclasses.replace(
+        tape(3, 1),
+        bars=dataclasses.replace(
+            candles(3, seed=1),
+            open=np.full(3, 100.0),
+            high=np.array([100.0, 100.5, 100.5]),
+            low=np.array([100.0, 99.0, 90.0]),
+            close=np.full(3, 100.0),
+        ),
+        act_by=np.full(3, FOR_EVER),
+        side=np.array([1, 0, 0], dtype=np.int8),
+    )
+    for better, filled in ((1.0, 0), (0.999, 1), (1.5, 0), (0.5, 1)):
+        trades = run([spoken], Exits(1, limit_pct=better)).trades
+        assert trades.entry.tolist() == [100 * (1 - better / 100)] * filled
 
 
 def test_funding_is_paid_by_longs_to_shorts():

@@ -142,7 +142,7 @@ def ways(tape: Tape, both: Legs, exits: Exits) -> Ways:
 
     opens = tape.bars.open_time
     entered_at = np.append(opens[1:], opens[-1:])
-    in_time = entered_at <= tape.act_by
+    in_time = entered_at < tape.act_by
     exit_time = np.where(by_signal, opens[row], both.ends[row])
     sign = np.where(is_long, 1.0, -1.0)
     wanted = {"both": is_long | is_short, "long": is_long, "short": is_short}[exits.sides]
