@@ -8,7 +8,7 @@ are two reports, never one: the first says how well the model remembers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,7 +81,7 @@ def run_backtest(options: BacktestOptions) -> str:
     parts = _parts(tapes, _trained_until(options, bundle), options)
     reports = {name: _report(name, some, options, rules) for name, some in parts.items()}
     if options.trades is not None:
-        _write_trades(reports, options.trades)
+        _write_trades(reports, options.trades, regime_gate=options.regime_gate)
     if options.as_json:
         return as_json(bundle.manifest.name, policy, rules, reports)
     head = [
@@ -123,12 +123,15 @@ def _policy(options: BacktestOptions, model: Model) -> Policy:
 
 
 def _tape(options: BacktestOptions, model: Model, policy: Policy, file: CandleFile) -> Tape:
-    from candled.lab.backtest import tape_of_decisions
+    from candled.lab.backtest import tape_of_decisions, told
 
     stream = Stream(options.exchange, _symbol(file.path), model.interval)
     engine = Engine([Lane(stream, model, policy)])
     blocks = engine.replay(stream, file.bars)
-    return tape_of_decisions(file.bars, (made for block in blocks for made in block))
+    tape = tape_of_decisions(file.bars, (made for block in blocks for made in block))
+    if policy.regime_gate:  # what the gate held back is told too, to be compared with
+        return replace(told(tape, policy.threshold), ids=tape.ids)
+    return tape
 
 
 def _symbol(path: Path) -> str:
@@ -239,17 +242,17 @@ def _sweep(
     return sweep(tapes[0], exits, _SWEPT_THRESHOLDS, sides, sizing, regime_gate=gate)
 
 
-def _write_trades(reports: Mapping[str, Report], path: Path) -> None:
-    """Write the model's trades of all parts as CSV, gzipped by name; whole or not at all."""
+def _write_trades(reports: Mapping[str, Report], path: Path, *, regime_gate: bool) -> None:
+    """Write the trades of the policy asked for, all parts, as CSV; whole or not at all."""
     import pandas as pd
 
     from candled.lab.backtest import trades_frame
-    from candled.lab.backtest.strategies import MODEL
+    from candled.lab.backtest.strategies import MODEL, MODEL_GATED
     from candled.lab.textfile import write_chunks
 
     frames = []
     for report in reports.values():
-        frame = trades_frame(report.tests[MODEL])
+        frame = trades_frame(report.tests[MODEL_GATED if regime_gate else MODEL])
         frame.insert(0, "part", report.name)
         frames.append(frame)
     text = pd.concat(frames).to_csv(
