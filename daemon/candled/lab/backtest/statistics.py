@@ -74,8 +74,8 @@ class Statistics:
     net_interval: tuple[float, float] | None
     """95 % interval of `net_pct` by block bootstrap; None for too few trades."""
     mean_bars: float | None
-    turnover: float
-    """Value entered and left in a year, in purses of the time."""
+    turnover: float | None
+    """Value entered and left in a year, in mean purses; None when the mean is a loss."""
     costs: float
     """Fees, slippage and funding paid in all; the purse began with 1."""
     cost_share: float | None
@@ -92,7 +92,7 @@ def statistics(test: Backtest) -> Statistics:
     trades, curve = test.trades, test.curve
     years = (int(curve.time[-1]) - test.start) / YEAR_MS
     total = float(curve.equity[-1]) / START - 1.0
-    deepest = float(curve.drawdown.max())
+    deepest, purse = float(curve.drawdown.max()), float(np.mean(curve.equity))
     growth = _growth(total, years)
     ratios = _ratios(curve.equity, YEAR_MS / test.interval.typical_ms)
     gross = trades.value * trades.gross_pct / 100
@@ -114,7 +114,7 @@ def statistics(test: Backtest) -> Statistics:
         net_pct=whole.net_pct,
         net_interval=_interval(trades.net_pct),
         mean_bars=_mean(trades.bars.astype(np.float64)),
-        turnover=_traded(trades) / float(np.mean(curve.equity)) / years,
+        turnover=_traded(trades) / purse / years if purse > 0 else None,
         costs=paid,
         cost_share=paid / float(np.sum(np.abs(gross))) if gross.any() else None,
         regimes={name: _split(trades, trades.regime == at) for at, name in _REGIMES},
