@@ -143,23 +143,24 @@ def test_precision_counts_only_what_is_above_the_threshold():
         dtype=np.float32,
     )
     truth = np.array([1, 0, 1, 1, 0], dtype=np.int8)
-    told = evaluation(answers, truth, truth, 0.6)["above_threshold"]
+    told = evaluation(answers, truth, answers, 0.6)["above_threshold"]
     assert told["long"] == {"signals": 2, "coverage": 0.4, "precision": 0.5, "base_rate": 0.6}
     assert told["short"] == {"signals": 1, "coverage": 0.2, "precision": 0.0, "base_rate": 0.0}
-    assert evaluation(answers, truth, truth, 0.9)["above_threshold"]["long"]["precision"] is None
+    assert evaluation(answers, truth, answers, 0.9)["above_threshold"]["long"]["precision"] is None
 
 
 def test_an_answer_of_zero_for_the_truth_has_a_finite_loss():
     """A model that excludes what happened is punished, but its report stays JSON."""
     answers = np.array([[1, 0, 0]], dtype=np.float32)
     one = np.array([1], dtype=np.int8)
-    assert math.isfinite(evaluation(answers, one, one, 0.6)["log_loss"])
+    assert math.isfinite(evaluation(answers, one, answers, 0.6)["log_loss"])
 
 
 def test_no_rows_have_no_figures():
     """With nothing to judge by there are counts of zero and no accuracy."""
     none = np.empty(0, dtype=np.int8)
-    told = evaluation(np.empty((0, 3), dtype=np.float32), none, np.array([1], dtype=np.int8), 0.6)
+    nothing = np.empty((0, 3), dtype=np.float32)
+    told = evaluation(nothing, none, nothing, 0.6)
     assert told == {"rows": 0, "class_counts": {"no_trade": 0, "long": 0, "short": 0}}
 
 

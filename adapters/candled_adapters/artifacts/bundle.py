@@ -69,7 +69,8 @@ def write_bundle(
     """Write a bundle so that it appears whole or not at all, and load it again.
 
     `extra` may put further files into the folder before it appears. An existing bundle at `path` is
-    replaced; a folder that holds anything else is refused with FileExistsError and left as it is.
+    replaced, in one step where the file system can; a folder that holds anything else is refused
+    with FileExistsError and left as it is.
     """
     path = path.absolute()
     _refuse_foreign(path)

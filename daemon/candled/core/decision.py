@@ -215,7 +215,8 @@ SIDES: Final = (Side.FLAT, Side.LONG, Side.SHORT)
 
 
 def signals(
-    probabilities: NDArray[np.float32], threshold: float | Sequence[float]
+    probabilities: NDArray[np.float32],
+    threshold: float | Sequence[float] | NDArray[np.float32],
 ) -> NDArray[np.int8]:
     """Turn probabilities [n, 3] (no trade, long, short) into signals [n]: 0, 1 long, 2 short.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from candled.lab.dataset import Dataset
 from candled.lab.labels import LONG, NO_TRADE, SHORT
-from candled.lab.recipe import NOTEBOOK_BOOSTING, Recipe
+from candled.lab.recipe import Boosting, Recipe
 from candled.lab.splits import Fold, notebook_split, shuffled_split, walk_forward
 from candled.lab.walkforward import (
     Answers,
@@ -51,11 +51,13 @@ class Trial:
 def shuffled_labels(dataset: Dataset, recipe: Recipe, progress: Progress = silent) -> Trial:
     """Let each row have the label of a row far away: nothing may be found.
 
-    The labels are moved round by a random distance, so that they hang together as before.
+    Labels are moved about in blocks of twice the lookahead, so that neighbours overlap as before.
     """
-    m = len(dataset)
-    distance = int(np.random.default_rng(_SEED).integers(m // 4, 3 * m // 4))
-    return _tried(dataset, np.roll(dataset.classes, distance), recipe, progress, "shuffled labels")
+    rows = np.arange(len(dataset))
+    blocks = np.array_split(rows, max(2, len(rows) // (2 * recipe.labels.lookahead_bars)))
+    np.random.default_rng(_SEED).shuffle(blocks)
+    moved = dataset.classes[np.concatenate(blocks)]
+    return _tried(dataset, moved, recipe, progress, "shuffled labels")
 
 
 def planted_signal(dataset: Dataset, recipe: Recipe, progress: Progress = silent) -> Trial:
@@ -70,14 +72,16 @@ def planted_signal(dataset: Dataset, recipe: Recipe, progress: Progress = silent
 
 
 def leak_trials(
-    dataset: Dataset, recipe: Recipe, progress: Progress = silent
+    dataset: Dataset, recipe: Recipe, deep: Boosting, progress: Progress = silent
 ) -> tuple[Trial, Trial]:
-    """Split the newest rows by time and at random, with the notebook's trees; return both."""
+    """Split the newest rows by time and at random, and fit `deep` trees on each; return both."""
     rows = dataset[slice(-_LEAK_ROWS, None)]
-    deep = dataclasses.replace(recipe, boosting=NOTEBOOK_BOOSTING)
+    deeply = dataclasses.replace(recipe, boosting=deep)
     splits = (notebook_split(len(rows)), shuffled_split(len(rows), _SEED))
     by_time, shuffled = (
-        _trial(rows, rows.classes, out_of_sample(rows, [split], trees(deep), progress, what), split)
+        _trial(
+            rows, rows.classes, out_of_sample(rows, [split], trees(deeply), progress, what), split
+        )
         for split, what in zip(splits, ("split by time", "shuffled split"), strict=True)
     )
     return by_time, shuffled

@@ -7,7 +7,7 @@ class shares of the training rows, would have reached.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -38,24 +38,29 @@ class ClassScore:
 
 
 def evaluation(
-    answers: NDArray[np.float32], truth: Classes, train_truth: Classes, threshold: float
+    answers: NDArray[np.float32],
+    truth: Classes,
+    shares: Answers,
+    threshold: float | NDArray[np.float32],
 ) -> dict[str, Any]:
     """Compare probabilities [m, 3] with the true classes [m] of rows not trained on.
 
     Args:
         answers: of the model, in the order of `CLASSES`.
         truth: 0 no trade, 1 long, 2 short.
-        train_truth: the classes that the model was trained on.
-        threshold: a side counts as signalled strictly above it; short wins where both are.
+        shares: [m, 3] what the class shares of the training rows answer.
+        threshold: a side counts as signalled strictly above it, one for all rows or [m]; short
+            wins where both are.
 
     Returns:
-        Row and class counts, and unless there are no rows: accuracies, log-losses (nats), and for
-        each side how often it was signalled and how often that was right.
+        Row and class counts, and unless there are no rows: accuracies, log-losses (nats), the
+        skill (how much the log-loss is less than that of the shares) with its 95 % interval, and
+        for each side how often it was signalled and how often that was right.
     """
     counts = class_counts(truth)
     if not len(truth):
         return {"rows": 0, "class_counts": counts}
-    shares = share_answers(train_truth, len(truth))
+    gained = losses(shares, truth) - losses(answers, truth)
     return {
         "rows": len(truth),
         "class_counts": counts,
@@ -63,6 +68,7 @@ def evaluation(
         "majority_class_accuracy": max(counts.values()) / len(truth),
         "log_loss": float(np.mean(losses(answers, truth))),
         "class_share_log_loss": float(np.mean(losses(shares, truth))),
+        "skill": asdict(mean_interval(gained)),
         "above_threshold": _above_threshold(signals(answers, threshold), truth),
     }
 

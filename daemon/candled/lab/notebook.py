@@ -16,7 +16,7 @@ from candled.core.bar import Bars, Interval
 from candled.core.features.mar import MAR
 from candled.core.model import ModelSpec
 from candled.lab.dataset import follows, material, notebook_rows
-from candled.lab.evaluate import Classes, evaluation
+from candled.lab.evaluate import Classes, evaluation, share_answers
 from candled.lab.fitting import fit, refuse_missing_class
 from candled.lab.labels import LabelParams
 from candled.lab.recipe import NOTEBOOK_BOOSTING
@@ -75,6 +75,7 @@ def train_notebook(
     boosting = dataclasses.replace(NOTEBOOK_BOOSTING, n_estimators=estimators)
     fitted = fit(train.features, train.classes, boosting)
     answers = fitted.probabilities(test.features)
+    shares = share_answers(train.classes, len(test))
     provenance = {
         "made_by": "train_notebook",
         "created_at": created_at.isoformat(),
@@ -86,7 +87,7 @@ def train_notebook(
         "train": span(train),
         "test": span(test),
         "estimators": estimators,
-        "evaluation": _evaluations(answers, test.classes, train.classes, params, threshold),
+        "evaluation": _evaluations(answers, test.classes, shares, params, threshold),
         "versions": versions(),
     }
     spec = ModelSpec(
@@ -111,12 +112,14 @@ def train_notebook(
 def _evaluations(
     answers: NDArray[np.float32],
     truth: Classes,
-    train_truth: Classes,
+    shares: NDArray[np.float64],
     params: LabelParams,
     threshold: float,
 ) -> dict[str, Any]:
     labelled = slice(0, max(0, len(truth) - params.lookahead_bars))
     return {
-        "as_notebook": evaluation(answers, truth, train_truth, threshold),
-        "labelled_only": evaluation(answers[labelled], truth[labelled], train_truth, threshold),
+        "as_notebook": evaluation(answers, truth, shares, threshold),
+        "labelled_only": evaluation(
+            answers[labelled], truth[labelled], shares[labelled], threshold
+        ),
     }

@@ -106,8 +106,11 @@ class Recipe:
         regime_rule(self.regime)
         if self.folds < 2:  # noqa: PLR2004 - the first fold calibrates nothing
             raise ValueError(f"folds must be 2 or more; it is {self.folds}")
-        if not 0 < self.abstain_alpha < 1:
-            raise ValueError(f"abstain_alpha must be between 0 and 1; it is {self.abstain_alpha}")
+        if self.embargo is not None and self.embargo < 0:
+            raise ValueError(f"embargo must be 0 bars or more; it is {self.embargo}")
+        for name in ("abstain_alpha", "first_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1; it is {getattr(self, name)}")
 
     @property
     def embargo_bars(self) -> int:

@@ -21,7 +21,7 @@ from candled.lab.controls import Trial, leak_trials, planted_signal, shuffled_la
 from candled.lab.dataset import Dataset, Material, TrainingError, honest_rows
 from candled.lab.labels import LabelParams
 from candled.lab.publishing import limits_in_effect, published, recooled
-from candled.lab.recipe import Recipe
+from candled.lab.recipe import NOTEBOOK_BOOSTING, Boosting, Recipe
 from candled.lab.splits import Fold, walk_forward
 from candled.lab.thresholds import Threshold, fixed
 from candled.lab.touch import Outcomes, outcomes
@@ -195,10 +195,18 @@ def model_study(
     )
 
 
-def with_controls(study: Study, recipe: Recipe, progress: Progress = silent) -> Study:
-    """Add a plain linear model, and the trials of the method with a recipe's small trees."""
+def with_controls(
+    study: Study,
+    recipe: Recipe,
+    progress: Progress = silent,
+    deep: Boosting = NOTEBOOK_BOOSTING,
+) -> Study:
+    """Add a plain linear model, and the trials of the method with a recipe's small trees.
+
+    How a careless split flatters is shown with `deep` ones, which can remember.
+    """
     linear = out_of_sample(study.dataset, study.folds, logistic_regression, progress, _LINEAR)
-    by_time, at_random = leak_trials(study.dataset, recipe, progress)
+    by_time, at_random = leak_trials(study.dataset, recipe, deep, progress)
     controls = Controls(
         shuffled=shuffled_labels(study.dataset, recipe, progress),
         planted=planted_signal(study.dataset, recipe, progress),
