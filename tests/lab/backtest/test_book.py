@@ -337,6 +337,18 @@ def test_doubles_and_nothing_are_refused():
         run([tape(5, 1)[:0]], Exits())
 
 
+@pytest.mark.parametrize("name", ["open", "high", "low", "close"])
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0])
+def test_a_price_that_is_none_is_refused(name, price):
+    """Nothing can be filled or marked there; the message names the stream and the bar."""
+    spoken = tape(9, 1)
+    column = getattr(spoken.bars, name).copy()
+    column[4] = price
+    bad = dataclasses.replace(spoken, bars=dataclasses.replace(spoken.bars, **{name: column}))
+    with pytest.raises(ValueError, match=r"binance/BTCUSDT/1h: bar 4 \(2023-.*Z\) has a price"):
+        run([bad], Exits(3))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
