@@ -262,23 +262,21 @@ def test_a_signal_after_a_gap_is_too_late():
         assert len(run([late], Exits(1)).trades) == entered
 
 
-def test_a_limit_must_be_gone_through():
-    """A limit order fills in the next bar only, below its price and not at it, at its own price."""
+@pytest.mark.parametrize(("side", "sign"), [(1, -1), (2, 1)])
+def test_a_limit_must_be_gone_through(side, sign):
+    """A limit order fills in the next bar only, beyond its price and not at it, at its own."""
+    level = np.full(3, 100.0)
+    far = level + sign * np.array([0.0, 1.0, 10.0])
+    columns = {"high": np.maximum(far, 100.5), "low": np.minimum(far, 99.5)}
     spoken = dataclasses.replace(
         tape(3, 1),
-        bars=dataclasses.replace(
-            candles(3, seed=1),
-            open=np.full(3, 100.0),
-            high=np.array([100.0, 100.5, 100.5]),
-            low=np.array([100.0, 99.0, 90.0]),
-            close=np.full(3, 100.0),
-        ),
+        bars=dataclasses.replace(candles(3, seed=1), open=level, close=level, **columns),
         act_by=np.full(3, FOR_EVER),
-        side=np.array([1, 0, 0], dtype=np.int8),
+        side=np.array([side, 0, 0], dtype=np.int8),
     )
-    for better, filled in ((1.0, 0), (0.999, 1), (1.5, 0), (0.5, 1)):
+    for better, filled in ((1.0, 0), (0.999, 1), (1.5, 0), (0.75, 1)):
         trades = run([spoken], Exits(1, limit_pct=better)).trades
-        assert trades.entry.tolist() == [100 * (1 - better / 100)] * filled
+        assert trades.entry.tolist() == [100 * (1 + sign * better / 100)] * filled
 
 
 def test_funding_is_paid_by_longs_to_shorts():
