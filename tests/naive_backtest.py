@@ -72,7 +72,7 @@ def trade(tape, exits, costs, fraction):  # noqa: C901 - one loop, read from top
             if other or (exits.leave == "other" and said != held.side):
                 leave(row, bar.open, "signal", bar.open_time, bar.open_time)
         wanted = said and exits.sides in ("both", {1: "long", 2: "short"}[said])
-        if not held and wanted and bar.open_time <= act_by[row - 1] and purse > 0:
+        if not held and wanted and bar.open_time < act_by[row - 1] and purse > 0:
             price = fill(bars[row - 1], bar, said, exits.limit_pct)
             if price is not None:
                 is_limit = exits.limit_pct is not None

@@ -33,7 +33,7 @@ def tape(count: int, seed: int, *, stream: Stream = BTC, share: float = 0.3) -> 
         stream,
         bars,
         side=(said * random.integers(1, 3, count)).astype(np.int8),
-        act_by=bars.open_time + HOUR * random.integers(1, 4, count),
+        act_by=bars.open_time + HOUR * random.integers(1, 5, count),
         regime=random.integers(-1, 3, count).astype(np.int8),
         probabilities=probabilities,
         ids=np.array([f"{stream.symbol}-{row}" for row in range(count)], dtype=f"U{12}"),

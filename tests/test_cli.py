@@ -30,7 +30,7 @@ from candles import HOURLY, bars_at, candles, differing
 from models import THRESHOLD, bundle, changed, model, spec
 
 COMMANDS = (
-    "", "run", "check", "demo", "simulate", "features", "train", "predict", "bench",
+    "", "run", "check", "demo", "simulate", "features", "train", "predict", "backtest", "bench",
     "model", "model import", "model check", "model show",
 )  # fmt: skip
 BARS = candles(900, seed=17)
@@ -119,6 +119,9 @@ def test_every_command_has_help():
         ("train --interval 1h --candles x --symbol B --out y --stop nan", "not a percentage above"),
         ("predict --bundle b --candles x --out y --threshold 60", "--threshold"),
         ("features --candles x --out y --regime bold", "--regime"),
+        ("backtest --bundle b --candles x --exits stop,luck", "'luck' is not one of target, stop"),
+        ("backtest --bundle b --candles x --from someday", "'someday' is no date such as"),
+        ("backtest --bundle b --candles x --sides up", "--sides"),
         ("bench --streams 1,x", "'1,x' is not a list of numbers"),
         ("bench --streams 0", "'0' is not a list of numbers"),
         ("simulate --port 99999", "--port"),

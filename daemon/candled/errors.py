@@ -29,6 +29,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "CandleFileError": Exit.DATA,
     "TableError": Exit.DATA,
     "TrainingError": Exit.DATA,
+    "BacktestError": Exit.DATA,
     "SimulationError": Exit.DATA,
     "DemoError": Exit.DATA,
     "BenchError": Exit.DATA,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from candled.cli.options import (
     CandlesOption,
+    ExitsOption,
     FeaturesOption,
+    FromOption,
     IntervalOption,
+    JsonOption,
     LookaheadOption,
     Preset,
     ProfitOption,
     StopOption,
+    ToOption,
+    TrainedUntilOption,
 )
 
 
@@ -80,3 +85,80 @@ def predict(
     from candled.offline.tables import write_predictions_of
 
     typer.echo(write_predictions_of(bundle, candles, out, threshold))
+
+
+def backtest(
+    *,
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="BUNDLE")],
+    candles: Annotated[
+        list[Path],
+        typer.Option(help="SYMBOL_INTERVAL.csv[.gz]; again for each further symbol."),
+    ],
+    exchange: Annotated[
+        str, typer.Option(help="As the daemon's configuration names it; part of the ids.")
+    ] = "binance",
+    threshold: Annotated[
+        float | None, typer.Option(help="Instead of the bundle's own.", min=0.0, max=1.0)
+    ] = None,
+    regime: Annotated[Preset, typer.Option(help="Regime preset.")] = "notebook",
+    regime_gate: Annotated[
+        bool, typer.Option("--regime-gate", help="Trade only with the trend.")
+    ] = False,
+    fee: Annotated[float, typer.Option(help="Percent of each side.", min=0.0)] = 0.1,
+    slippage: Annotated[float, typer.Option(help="Percent of each side.", min=0.0)] = 0.0,
+    funding: Annotated[
+        float, typer.Option(help="Percent that longs pay to shorts every 8 hours.")
+    ] = 0.0,
+    exits: ExitsOption = "target,stop,time",
+    sides: Annotated[Literal["both", "long", "short"], typer.Option()] = "both",
+    limit: Annotated[
+        float | None, typer.Option(help="Enter by limit orders, so many percent below the close.")
+    ] = None,
+    fraction: Annotated[float, typer.Option(help="Of the purse in one position.")] = 1.0,
+    max_positions: Annotated[
+        int | None, typer.Option(help="Streams in a position at once.", min=1)
+    ] = None,
+    first: FromOption = None,
+    last: ToOption = None,
+    trained_until: TrainedUntilOption = None,
+    out_of_sample: Annotated[
+        bool, typer.Option("--out-of-sample", help="Leave out what the model was trained on.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Also try other thresholds and costs.")
+    ] = False,
+    trades: Annotated[
+        Path | None, typer.Option(help="CSV or CSV.gz to write the trades to.", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Trade a bundle's signals over candle files, costs included, beside what needs no model."""
+    from candled.offline.backtest import BacktestOptions, run_backtest
+
+    typer.echo(
+        run_backtest(
+            BacktestOptions(
+                bundle=bundle,
+                candles=tuple(candles),
+                exchange=exchange,
+                threshold=threshold,
+                regime=regime,
+                regime_gate=regime_gate,
+                fee_pct=fee,
+                slippage_pct=slippage,
+                funding_pct=funding,
+                exits=exits,
+                sides=sides,
+                limit_pct=limit,
+                fraction=fraction,
+                max_positions=max_positions,
+                first=first,
+                last=last,
+                trained_until=trained_until,
+                out_of_sample=out_of_sample,
+                sweep=sweep,
+                trades=trades,
+                as_json=as_json,
+            )
+        )
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +38,25 @@ def parse_counts(text: str) -> Any:  # noqa: ANN401 - a list; typer knows no lis
     return counts
 
 
+def parse_moment(text: str) -> Any:  # noqa: ANN401 - UTC ms; typer would make an int of its own
+    """Parse an ISO-8601 date or time, UTC unless it says otherwise; else a usage error."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no date such as 2024-01-31T00:00Z") from error
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return int(aware.timestamp() * 1000)
+
+
+def parse_exits(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lists in one argument
+    """Parse names of EXITS with commas between; anything else is a usage error."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in EXITS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(EXITS)}")
+    return names
+
+
+EXITS = ("target", "stop", "time", "opposite")
 CandlesOption = Annotated[
     Path, typer.Option("--candles", help="CSV or CSV.gz with Binance's 12 columns.", metavar="FILE")
 ]
@@ -51,6 +71,28 @@ ProfitOption = Annotated[
 StopOption = Annotated[float, typer.Option(help="Stop loss in percent.", callback=check_percent)]
 CountsOption = Annotated[
     Any, typer.Option(parser=parse_counts, help="Numbers of streams.", metavar="N[,N...]")
+]
+FromOption = Annotated[
+    Any, typer.Option("--from", parser=parse_moment, help="First bar, UTC.", metavar="TIME")
+]
+ToOption = Annotated[
+    Any, typer.Option("--to", parser=parse_moment, help="Last bar, UTC.", metavar="TIME")
+]
+TrainedUntilOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_moment,
+        help="Last bar trained on, for a bundle that does not say.",
+        metavar="TIME",
+    ),
+]
+ExitsOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_exits,
+        help="What ends a trade: target, stop, time, opposite.",
+        metavar="E[,E...]",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Preset = Literal["notebook", "default", "aggressive", "conservative"]

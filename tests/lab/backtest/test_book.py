@@ -71,7 +71,7 @@ def test_one_stream_is_traded_as_by_hand(count, seed, exits, costs, fraction):
 def test_the_cases_hold_every_ending():
     """What the comparison by hand compares ends in every way there is."""
     seen = set()
-    for seed in range(12):
+    for seed in range(60):
         exits = Exits(9, 2.0, 1.5, "opposite")
         seen |= set(run([tape(120, seed, share=0.1)], exits).trades.ending.tolist())
     assert {ENDINGS[kind] for kind in seen} == set(ENDINGS)
@@ -99,7 +99,7 @@ def test_what_must_hold_of_any_trades(count, seed, exits, costs, sizing):
             assert (price >= one.bars.low[at] * (1 - 1e-15)).all()
         if exits.limit_pct is None:
             assert (trades.entry[mine] == one.bars.open[row + 1]).all()
-        assert (one.bars.open_time[row + 1] <= one.act_by[row]).all()
+        assert (one.bars.open_time[row + 1] < one.act_by[row]).all()
         assert (trades.entry_time[mine] == one.bars.open_time[row + 1]).all()
         assert (trades.exit_time[mine][:-1] <= trades.entry_time[mine][1:]).all()
         assert (trades.id[mine] == one.ids[row]).all()
@@ -257,9 +257,26 @@ def test_a_signal_after_a_gap_is_too_late():
         side=np.array([0, 1, 0, 0], dtype=np.int8),
     )
     opens = spoken.bars.open_time
-    for hours, entered in ((1, 0), (5, 0), (6, 1), (7, 1)):
+    for hours, entered in ((1, 0), (5, 0), (6, 0), (7, 1)):
         late = dataclasses.replace(spoken, act_by=opens + HOUR * hours)
         assert len(run([late], Exits(1)).trades) == entered
+
+
+@pytest.mark.parametrize(("side", "sign"), [(1, -1), (2, 1)])
+def test_a_limit_must_be_gone_through(side, sign):
+    """A limit order fills in the next bar only, beyond its price and not at it, at its own."""
+    level = np.full(3, 100.0)
+    far = level + sign * np.array([0.0, 1.0, 10.0])
+    columns = {"high": np.maximum(far, 100.5), "low": np.minimum(far, 99.5)}
+    spoken = dataclasses.replace(
+        tape(3, 1),
+        bars=dataclasses.replace(candles(3, seed=1), open=level, close=level, **columns),
+        act_by=np.full(3, FOR_EVER),
+        side=np.array([side, 0, 0], dtype=np.int8),
+    )
+    for better, filled in ((1.0, 0), (0.999, 1), (1.5, 0), (0.75, 1)):
+        trades = run([spoken], Exits(1, limit_pct=better)).trades
+        assert trades.entry.tolist() == [100 * (1 + sign * better / 100)] * filled
 
 
 def test_funding_is_paid_by_longs_to_shorts():
@@ -316,6 +333,18 @@ def test_doubles_and_nothing_are_refused():
         run([tape(5, 1), tape(5, 2)], Exits())
     with pytest.raises(ValueError, match="no bars to trade"):
         run([tape(5, 1)[:0]], Exits())
+
+
+@pytest.mark.parametrize("name", ["open", "high", "low", "close"])
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0])
+def test_a_price_that_is_none_is_refused(name, price):
+    """Nothing can be filled or marked there; the message names the stream and the bar."""
+    spoken = tape(9, 1)
+    column = getattr(spoken.bars, name).copy()
+    column[4] = price
+    bad = dataclasses.replace(spoken, bars=dataclasses.replace(spoken.bars, **{name: column}))
+    with pytest.raises(ValueError, match=r"binance/BTCUSDT/1h: bar 4 \(2023-.*Z\) has a price"):
+        run([bad], Exits(3))
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,12 @@ from candled.core.regime import NAMES
 from candled.lab.backtest.book import START, Backtest, Trades
 from candled.lab.backtest.tape import UNKNOWN
 from candled.lab.backtest.ways import ENDINGS
+from candled.lab.bootstrap import mean_interval
 from candled.lab.labels import LONG, SHORT
 
 Floats = NDArray[np.float64]
 
 YEAR_MS: Final = 365 * DAY
-FEWEST_TRADES: Final = 10
-_RESAMPLES: Final = 2000
-_SEED: Final = 20_250_101
 _FEWEST_RETURNS: Final = 2
 _REGIMES: Final = (*enumerate(NAMES), (UNKNOWN, "unknown"))
 _SIDES: Final = ((LONG, "long"), (SHORT, "short"))
@@ -74,10 +72,10 @@ class Statistics:
     net_pct: float | None
     """Mean of the trades: what one is expected to bring, percent of the entry."""
     net_interval: tuple[float, float] | None
-    """95 % interval of `net_pct` by block bootstrap; None for fewer than 10 trades."""
+    """95 % interval of `net_pct` by block bootstrap; None for too few trades."""
     mean_bars: float | None
-    turnover: float
-    """Value entered and left in a year, in purses of the time."""
+    turnover: float | None
+    """Value entered and left in a year, in mean purses; None when the mean is a loss."""
     costs: float
     """Fees, slippage and funding paid in all; the purse began with 1."""
     cost_share: float | None
@@ -94,7 +92,7 @@ def statistics(test: Backtest) -> Statistics:
     trades, curve = test.trades, test.curve
     years = (int(curve.time[-1]) - test.start) / YEAR_MS
     total = float(curve.equity[-1]) / START - 1.0
-    deepest = float(curve.drawdown.max())
+    deepest, purse = float(curve.drawdown.max()), float(np.mean(curve.equity))
     growth = _growth(total, years)
     ratios = _ratios(curve.equity, YEAR_MS / test.interval.typical_ms)
     gross = trades.value * trades.gross_pct / 100
@@ -114,9 +112,9 @@ def statistics(test: Backtest) -> Statistics:
         profit_factor=_factor(trades.profit),
         gross_pct=_mean(trades.gross_pct),
         net_pct=whole.net_pct,
-        net_interval=mean_interval(trades.net_pct),
+        net_interval=_interval(trades.net_pct),
         mean_bars=_mean(trades.bars.astype(np.float64)),
-        turnover=_traded(trades) / float(np.mean(curve.equity)) / years,
+        turnover=_traded(trades) / purse / years if purse > 0 else None,
         costs=paid,
         cost_share=paid / float(np.sum(np.abs(gross))) if gross.any() else None,
         regimes={name: _split(trades, trades.regime == at) for at, name in _REGIMES},
@@ -125,24 +123,10 @@ def statistics(test: Backtest) -> Statistics:
     )
 
 
-def mean_interval(values: Floats) -> tuple[float, float] | None:
-    """Return a 95 % interval of the mean of `values` [m], in time order, by block bootstrap.
-
-    Circular blocks of about the cube root of m values keep what neighbours share. Seeded: the same
-    values give the same interval. None for fewer than 10 values. Politis and Romano, A circular
-    block-resampling procedure for stationary data, 1992.
-    """
-    count = len(values)
-    if count < FEWEST_TRADES:
-        return None
-    length = round(count ** (1 / 3))
-    blocks = -(-count // length)
-    around = np.cumsum(np.concatenate([[0.0], values, values[:length]]))
-    sums = around[length : length + count] - around[:count]
-    drawn = np.random.default_rng(_SEED).integers(0, count, (_RESAMPLES, blocks))
-    means = sums[drawn].sum(axis=1) / (blocks * length)
-    low, high = np.quantile(means, (0.025, 0.975)).tolist()
-    return low, high
+def _interval(net: Floats) -> tuple[float, float] | None:
+    """Return the interval of the mean of trades in time order; neighbours are redrawn together."""
+    found = mean_interval(net, block=max(1, round(len(net) ** (1 / 3))))
+    return None if found.low is None or found.high is None else (found.low, found.high)
 
 
 def _growth(total: float, years: float) -> float | None:

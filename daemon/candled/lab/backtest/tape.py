@@ -32,7 +32,7 @@ class Tape:
     side: NDArray[np.int8]
     """[n] said at the bar's close: 0 nothing, 1 long, 2 short."""
     act_by: NDArray[np.int64]
-    """[n] not to be entered after this (UTC ms)."""
+    """[n] not to be entered from then on (UTC ms)."""
     regime: NDArray[np.int8]
     """[n] confirmed; `UNKNOWN` where nobody said."""
     probabilities: NDArray[np.float32]

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, iso
 from candled.lab.backtest.rules import FUNDING_MS, Costs, Exits
 from candled.lab.backtest.tape import Tape
 from candled.lab.labels import LONG, SHORT
@@ -76,8 +76,24 @@ class Ways:
 
 
 def legs(tape: Tape, exits: Exits) -> Legs:
-    """Follow a long and a short of every row; no signal is looked at."""
+    """Follow a long and a short of every row; no signal is looked at.
+
+    Raises ValueError for a price that is not a number: what would be traded there is unknown.
+    """
+    _refuse_bad_prices(tape)
     return Legs(_leg(tape.bars, exits, LONG), _leg(tape.bars, exits, SHORT), tape.ends)
+
+
+def _refuse_bad_prices(tape: Tape) -> None:
+    bars = tape.bars
+    prices = np.array([bars.open, bars.high, bars.low, bars.close])
+    bad = np.flatnonzero(~(np.isfinite(prices) & (prices > 0)).all(axis=0))
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(
+            f"{tape.stream.path}: bar {row} ({iso(int(bars.open_time[row]))}) has a price that is "
+            "no number above zero; mend the bar or drop it"
+        )
 
 
 def _leg(bars: Bars, exits: Exits, side: int) -> Leg:
@@ -124,30 +140,16 @@ def _untouched(count: int) -> Touches:
 
 def ways(tape: Tape, both: Legs, exits: Exits) -> Ways:
     """Choose each row's leg by its signal, and let later signals and the last bar end it."""
-    count, last = len(tape), len(tape) - 1
     is_long, is_short = tape.side == LONG, tape.side == SHORT
-    long, short = both.long, both.short
-    entry = np.where(is_long, long.entry, short.entry)
-    kind = np.where(is_long, long.touches.kind, short.touches.kind)
-    price = np.where(is_long, long.touches.price, short.touches.price)
-    row = np.where(is_long, long.touches.bar, short.touches.bar)
-
-    ended = np.where(is_long, _left(tape, exits, LONG), _left(tape, exits, SHORT))
-    by_signal = (ended < count) & (ended <= row)
-    kind[by_signal], row[by_signal] = SIGNAL, ended[by_signal]
-    price[by_signal] = tape.bars.open[ended[by_signal]]
-    at_end = kind == END
-    row[at_end] = last
-    price[at_end] = tape.bars.close[-1:]
-
-    opens = tape.bars.open_time
+    wanted = {"both": is_long | is_short, "long": is_long, "short": is_short}[exits.sides]
+    entry = np.where(is_long, both.long.entry, both.short.entry)
+    kind, price, row = _endings(tape, both, exits, is_long)
+    opens, by_signal = tape.bars.open_time, kind == SIGNAL
     entered_at = np.append(opens[1:], opens[-1:])
-    in_time = entered_at <= tape.act_by
     exit_time = np.where(by_signal, opens[row], both.ends[row])
     sign = np.where(is_long, 1.0, -1.0)
-    wanted = {"both": is_long | is_short, "long": is_long, "short": is_short}[exits.sides]
     return Ways(
-        open_to=wanted & in_time & np.isfinite(entry) & np.isfinite(price),
+        open_to=wanted & (entered_at < tape.act_by) & np.isfinite(entry),
         sign=sign,
         entry=entry,
         exit=price,
@@ -157,6 +159,23 @@ def ways(tape: Tape, both: Legs, exits: Exits) -> Ways:
         free=row - by_signal,  # left at an open: the signal of the bar before can be acted on
         funding=sign * _stamps(entered_at, exit_time - ~by_signal),
     )
+
+
+def _endings(
+    tape: Tape, both: Legs, exits: Exits, is_long: Flags
+) -> tuple[NDArray[np.int8], Floats, Rows]:
+    """Return [n] how each row's position ends, at which price, and in which bar."""
+    count, (long, short) = len(tape), (both.long.touches, both.short.touches)
+    kind = np.where(is_long, long.kind, short.kind)
+    price = np.where(is_long, long.price, short.price)
+    row = np.where(is_long, long.bar, short.bar)
+    left = np.where(is_long, _left(tape, exits, LONG), _left(tape, exits, SHORT))
+    by_signal = (left < count) & (left <= row)
+    kind[by_signal], row[by_signal] = SIGNAL, left[by_signal]
+    price[by_signal] = tape.bars.open[left[by_signal]]
+    at_end = kind == END
+    row[at_end], price[at_end] = count - 1, tape.bars.close[-1:]
+    return kind, price, row
 
 
 def _stamps(after: Rows, until: Rows) -> Rows:
