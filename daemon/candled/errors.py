@@ -27,6 +27,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "ArtifactError": Exit.CONFIG,
     "CandleFileError": Exit.DATA,
     "TrainingError": Exit.DATA,
+    "VerificationError": Exit.DATA,
     "SimulationError": Exit.DATA,
     "DemoError": Exit.DATA,
     "BenchError": Exit.DATA,

@@ -177,9 +177,10 @@ class Ledger:
         """Say more precisely what happens in a column that has a finding."""
         self._findings[column] = replace(self._findings[column], says=says)
 
-    def count(self, cells: int) -> None:
-        """Count cells that were looked at without `compare`."""
+    def count(self, cells: int, rows: slice | NDArray[np.intp]) -> None:
+        """Count cells of the bars `rows` that were looked at without `compare`."""
         self._cells += cells
+        self._seen[rows] = True
 
     def done(self, note: str = "") -> Check:
         """Return the check."""

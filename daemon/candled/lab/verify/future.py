@@ -43,15 +43,13 @@ def check_future(subject: Subject, kind: str) -> Check:
 
 
 def _stretches(subject: Subject) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, cut, end): all bars for a few cuts, and a short stretch around each other."""
+    """Yield (start, cut, end): a short stretch around each cut, and all bars for a few more."""
     n, back = len(subject.bars), subject.features.history
-    cuts = [cut for cut in subject.rows.tolist() if cut < n - 1]
-    wide = {len(cuts) * (2 * i + 1) // (2 * _WHOLE) for i in range(_WHOLE)}
-    for number, cut in enumerate(cuts):
-        if number in wide:
-            yield 0, cut, n
-        else:
-            yield max(0, cut - back), cut, min(n, cut + 1 + _AHEAD)
+    for cut in subject.rows[subject.rows < n - 1].tolist():
+        yield max(0, cut - back), cut, min(n, cut + 1 + _AHEAD)
+    for part in range(1, _WHOLE + 1):
+        if n > 1:
+            yield 0, part * (n - 1) // (_WHOLE + 1), n
 
 
 def _trace(

@@ -128,7 +128,7 @@ def find_leaks(
         future = _ranks(values[rows, None])
         agree = np.maximum(*(np.abs(np.mean(ranks * future, axis=0)) for ranks in ordered))
         agree /= _most(future[:, 0])
-        ledger.count(len(columns) * len(rows))
+        ledger.count(len(columns) * len(rows), rows)
         for at in np.flatnonzero(agree >= LIMIT).tolist():
             says = f"orders the rows as what came after them does ({name})"
             ledger.add(columns[at], says, cells=len(rows))

@@ -27,7 +27,7 @@ Rows = NDArray[np.intp]
 
 def check_alone(subject: Subject) -> Check:
     """Push the bars one by one into one stream's windows, from nothing."""
-    ledger = subject.ledger("live alone", "every bar pushed alone from the first on, and the table")
+    ledger = subject.ledger("live alone", "bars pushed one by one from the first on, and the table")
     state, only = subject.state(1), np.zeros(1, dtype=np.intp)
     bars = subject.bars[:_ALONE]
     given = copy(bars)

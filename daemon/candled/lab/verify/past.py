@@ -80,7 +80,7 @@ def _warm_up_of(subject: Subject, ledger: Ledger, start: int) -> None:
         f"is in a complete row before {window} bars (`window`) are there, and wrong",
     )
     late = np.isnan(cold[window - 1 :]) & np.isfinite(whole[window - 1 :])
-    ledger.count(late.size)
+    ledger.count(late.size, slice(start + window - 1, reach))
     for at in np.flatnonzero(late[0]).tolist():
         need = window + int(np.argmin(late[:, at]))
         ledger.add(

@@ -5,6 +5,7 @@ And is the question left as it was? A set that writes into its input changes wha
 
 from __future__ import annotations
 
+from candled.core.bar import COLUMNS
 from candled.lab.verify.circumstances import other_circumstances
 from candled.lab.verify.facts import Check, Ledger
 from candled.lab.verify.series import elsewhere
@@ -36,5 +37,5 @@ def check_inputs(subject: Subject) -> Check:
     subject.table(subject.bars)
     for name, cells in subject.modified.items():
         ledger.add(f"bars.{name}", "is written into; work on a copy", cells=cells)
-    ledger.count(len(subject.bars))
+    ledger.count(len(subject.bars) * len(COLUMNS), slice(None))
     return ledger.done()
