@@ -77,10 +77,8 @@ class JournalReader:
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
-        ((flag,),) = self.rows(
-            "SELECT from_listing FROM streams WHERE id = ?", (self._key(stream),)
-        )
-        return bool(flag)
+        rows = self.rows("SELECT from_listing FROM streams WHERE id = ?", (self._key(stream),))
+        return bool(rows and rows[0][0])
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
