@@ -44,7 +44,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_reader_sees_what_a_running_daemon_has_committed(tmp_path: Path):
-    """Streams, bars and decisions are there to the bit; the daemon commits on, and nothing waits."""
+    """Streams, bars and decisions are there to the bit; the daemon commits on, nothing waits."""
     journal = open_journal(tmp_path)
     try:
         decisions = fill(journal)
@@ -108,8 +108,9 @@ def test_a_daemon_that_starts_meanwhile_is_noticed(tmp_path: Path):
 
 def test_a_folder_without_a_journal_is_an_error_and_stays_empty(tmp_path: Path):
     """Nothing is made where nothing is; the error names the file and the mend."""
-    with pytest.raises(JournalError, match=r"candled\.journal: there is no journal; name"):
+    with pytest.raises(FileNotFoundError, match=r"candled\.journal: there is no journal") as told:
         open_reader(tmp_path)
+    assert explain(told.value) == (str(told.value), Exit.DATA)
     assert list(tmp_path.iterdir()) == []
 
 

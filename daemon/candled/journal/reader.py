@@ -99,11 +99,11 @@ class JournalReader:
 def open_reader(folder: Path) -> JournalReader:
     """Open the journal in `folder` to look into it, whether or not a daemon uses it.
 
-    Raises JournalError when there is none or it is of another version.
+    Raises FileNotFoundError when there is none, JournalError when it is of another version.
     """
     path = folder / FILE
     if not path.exists():
-        raise JournalError(f"{path}: there is no journal; name the daemon's [state] path")
+        raise FileNotFoundError(f"{path}: there is no journal; name the daemon's [state] path")
     still = not _log_of(path).exists()
     mode = "?mode=ro&immutable=1" if still else "?mode=ro"
     with told(path):

@@ -58,8 +58,13 @@ def verify_candles(
     if as_json:
         plain = {**asdict(done), "ok": done.ok, "cells": done.cells, "seconds": round(seconds, 2)}
         return json.dumps(plain, indent=2), done.ok
-    head = f"{about(file)}\nfeature set {done.subject}, {done.bars} bars, seed {seed}"
-    return "\n".join([head, *_table(done), _verdict(done, seconds)]), done.ok
+    return f"{about(file)}\n{described(done, seconds)}", done.ok
+
+
+def described(done: Verification, seconds: float) -> str:
+    """Say what was compared, a line for each check, the findings, and the verdict."""
+    head = f"feature set {done.subject}, {done.bars} bars"
+    return "\n".join([head, *_table(done), *_findings(done), _verdict(done, seconds)])
 
 
 def _table(done: Verification) -> list[str]:
@@ -70,9 +75,13 @@ def _table(done: Verification) -> list[str]:
             f"{check.name:18}{check.rows:>8}{check.cells:>13}{differing:>10}"
             f"  {check.note or check.about}"
         )
+    return lines
+
+
+def _findings(done: Verification) -> list[str]:
     shown = [f"{finding.check}: {finding.text}" for finding in done.findings[:_SHOWN]]
     more = len(done.findings) - len(shown)
-    return lines + shown + ([f"and {more} findings more"] if more > 0 else [])
+    return shown + ([f"and {more} findings more"] if more else [])
 
 
 def _verdict(done: Verification, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What was decided is decided again from its bars; what cannot be is counted, never called equal."""
+"""What was decided is decided again from its bars; what cannot be is counted, never equal."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_final_history_that_is_the_same_changes_nothing():
 
 
 def test_a_revised_bar_and_the_decisions_that_it_changes_are_told():
-    """The bar is named with its columns; deciding on the final bars differs from it on, not before."""
+    """The bar is named with its columns; decisions on the final bars differ from there on."""
     row = FIRST + 30
     done = revise(BARS, _changed(row, close=BARS.close[row] * 0.97, volume=1.0), LAST)
     assert done.changed == ((int(BARS.open_time[row]), ("close", "volume")),)
