@@ -23,7 +23,7 @@ from candled.lab.verify import CHECKS, Verification, verify
 from candled.lab.verify.series import patchy
 from candles import HOURLY, candles
 from models import model, spec
-from toys import HISTORY, Toy, ToyState, mean, shifted, windows
+from toys import HISTORY, WINDOW, Toy, ToyState, mean, shifted, windows
 
 BARS = candles(700, seed=9)
 TREND = candles(600, seed=12)
@@ -173,6 +173,28 @@ def test_a_finding_says_how_many_bars_a_column_needs():
     assert found.says == "depends on 46 bars, but `history` declares 30"
 
 
+def test_live_streams_get_no_more_past_than_is_declared():
+    """A column that needs one bar more than `history` is found in streams warmed with that."""
+    toy = Toy(lambda bars: shifted(bars.close, HISTORY), memory=100)
+    assert verify(toy, BARS, HOURLY, checks=["live in groups"]).columns == {"bad"}
+
+
+def test_a_row_that_is_complete_one_bar_too_early_is_found():
+    """Also the last row before the window is full must not look complete and be wrong."""
+    toy = _FewWillDo(least=WINDOW - 1)
+    assert verify(toy, BARS, HOURLY, checks=["warm-up"]).columns == {"bad"}
+    assert verify(_FewWillDo(least=WINDOW), BARS, HOURLY, checks=["warm-up"]).ok
+
+
+def test_the_cold_start_is_tried_as_soon_as_there_is_one_bar_more():
+    """With `history` + 1 bars one row is compared; with `history` there is nothing to leave out."""
+    rows = [
+        verify(Toy(), BARS[: HISTORY + more], HOURLY, checks=["cold start"]).checks[0].rows
+        for more in (0, 1)
+    ]
+    assert rows == [0, 1]
+
+
 def test_a_window_that_is_declared_too_short_is_found():
     """A column that needs 20 bars, in a set that declares a window of 10, is told to need 20."""
     (found,) = verified(Toy(lambda bars: mean(bars.close, 20))).findings
@@ -285,6 +307,24 @@ class _Misplaced(Toy):
         return State(self, capacity)
 
 
+class _Sorted(Toy):
+    """Gives the rows of a batch in the order of its streams, not in the order that was asked."""
+
+    def state(self, capacity, interval):  # noqa: ARG002 - the protocol's
+        class State(ToyState):
+            def push(self, rows, bars):
+                out = super().push(rows, bars)
+                out[:, -1] = out[np.argsort(rows), -1]
+                return out
+
+        return State(self, capacity)
+
+
+def test_rows_that_come_in_another_order_are_found():
+    """Streams are pushed in any order; a set that sorts them is named."""
+    assert verified(_Sorted(lambda bars: bars.close.copy())).columns == {"bad"}
+
+
 class _Blockwise(Toy):
     """Counts the rows of a block."""
 
@@ -300,20 +340,21 @@ def _now_and_then(bars: Bars):
     return np.where(slot == 12, shifted(bars.close, HISTORY), bars.close)
 
 
-def _few_will_do(bars: Bars):
-    """Average over as many bars as there are, up to ten."""
-    window = windows(bars.close, 10)
-    present = np.isfinite(window)
-    return np.cumsum(np.where(present, window, 0.0), axis=1)[:, -1] / present.sum(axis=1)
-
-
 class _FewWillDo(Toy):
-    """Has no row that is not complete."""
+    """Averages over as many bars as there are, from `least` to ten; has no other column."""
 
-    def __init__(self) -> None:
-        super().__init__(_few_will_do)
-        self.functions = self.live = {"bad": _few_will_do}
+    def __init__(self, least: int = 1) -> None:
+        super().__init__(self.column)
+        self.least = least
+        self.functions = self.live = {"bad": self.column}
         self.columns = ("bad",)
+
+    def column(self, bars: Bars):
+        window = windows(bars.close, WINDOW)
+        present = np.isfinite(window)
+        total = np.cumsum(np.where(present, window, 0.0), axis=1)[:, -1]
+        count = present.sum(axis=1)
+        return np.where(count < self.least, np.nan, total / count)
 
 
 def _by_the_hour(bars: Bars):
@@ -383,6 +424,22 @@ def test_repainted_regimes_are_found_by_the_check_of_regimes_alone():
     assert "raw_regime[notebook]" in done.columns
     assert all(column.endswith("]") for column in done.columns)
     assert verify(MAR, TREND, HOURLY, checks=["regimes"]).ok
+
+
+def _rarely_repainted(preset, inputs):
+    """Change one regime once more than 900 rows are there."""
+    found = regimes(regime_rule(preset), inputs)
+    if len(found) > 900:
+        found[300, 1] = (found[300, 1] + 1) % 3
+    return found
+
+
+def test_a_single_repainted_row_is_found_wherever_it_is():
+    """Every row is compared with the live machine's, so that one row of many cannot hide."""
+    bars = candles(1_000, seed=12)
+    done = verify(MAR, bars, HOURLY, samples=1, checks=["regimes"], regimes=_rarely_repainted)
+    assert [(one.row, one.cells) for one in done.findings] == [(300, 1)] * 4
+    assert {one.column[:7] for one in done.findings} == {"regime["}
 
 
 class _Hasty(Booster):
