@@ -13,12 +13,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
-from candled.core.bar import HOUR, Bars
-from candled.core.decision import Evidence, Side, signals
+from candled.cli import app
+from candled.core.bar import HOUR, Bars, Stream
+from candled.core.decision import BarClosed, Evidence, Policy, Side, Source, signals
+from candled.core.engine import Engine, Lane
 from candled.core.features.mar import COLUMNS
 from candled.core.model import Ranges
 from candled.journal import open_journal
@@ -29,10 +33,16 @@ from candled_adapters.candles.candlefile import write_candles
 from candles import HOURLY, bars_at, candles, differing
 from models import THRESHOLD, bundle, changed, model, spec
 
-COMMANDS = (
-    "", "run", "check", "demo", "simulate", "features", "train", "predict", "backtest", "bench",
-    "model", "model import", "model check", "model show",
-)  # fmt: skip
+
+def commands_of(group: Any, path: str = "") -> list[str]:
+    """Return the words of every command of a group, and of the groups in it."""
+    found = [path]
+    for name, command in getattr(group, "commands", {}).items():
+        found += commands_of(command, f"{path} {name}".strip())
+    return found
+
+
+COMMANDS = commands_of(get_command(app))
 BARS = candles(900, seed=17)
 
 
@@ -122,6 +132,9 @@ def test_every_command_has_help():
         ("backtest --bundle b --candles x --exits stop,luck", "'luck' is not one of target, stop"),
         ("backtest --bundle b --candles x --from someday", "'someday' is no date such as"),
         ("backtest --bundle b --candles x --sides up", "--sides"),
+        ("verify", "give one --candles FILE and at most one --bundle, or --live"),
+        ("verify --candles x --candles y", "give one --candles FILE"),
+        ("verify --candles x --rows 0", "--rows"),
         ("bench --streams 1,x", "'1,x' is not a list of numbers"),
         ("bench --streams 0", "'0' is not a list of numbers"),
         ("simulate --port 99999", "--port"),
@@ -245,6 +258,36 @@ def test_a_bar_that_is_still_open_is_left_out(made: Path, tmp_path: Path):
         65,
         f"{tmp_path / 'one.csv'}: its only bar has not closed yet; give a file with closed candles",
     )
+
+
+# --- verify
+
+
+def test_verify_ends_well_when_no_bit_differs(csv_file: Path, made: Path):
+    """`verify` prints its table and ends with 0; as JSON the same is data."""
+    said = succeed("verify", "--candles", csv_file, "--bundle", made, "--rows", "60")
+    assert said.splitlines()[-1].endswith("0 differing bits")
+    told = json.loads(succeed("verify", "--candles", csv_file, "--rows", "60", "--json"))
+    assert told["ok"]
+
+
+def test_verify_ends_with_65_when_a_decision_cannot_be_confirmed(made: Path, tmp_path: Path):
+    """`verify --live` on a journal whose bar has no decision prints what it found and ends so."""
+    stream = Stream("binance", "BTCUSDT", "1h")
+    settings = Policy(threshold=THRESHOLD)
+    engine = Engine([Lane(stream, load_bundle(made).model, settings)])
+    events = [BarClosed(stream, bar, Source.WS, 1, 1) for bar in BARS[:3]]
+    decisions = engine.decide(events)
+    journal = open_journal(tmp_path / "state")
+    journal.commit(events[:1], decisions[:1], [0])
+    journal.store_history(stream, BARS[1:2], from_listing=False)
+    journal.commit(events[2:], decisions[2:], [0])
+    journal.close()
+    asked = ("verify", "--live", tmp_path / "state", "--config", config(tmp_path))
+    code, out, err = run(*asked)
+    assert (code, err) == (65, "")
+    assert "1 bars without a decision" in out
+    assert fail(*asked[:2], tmp_path / "no", *asked[3:])[0] == 65
 
 
 # --- bad files

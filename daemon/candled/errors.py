@@ -30,6 +30,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "TableError": Exit.DATA,
     "TrainingError": Exit.DATA,
     "BacktestError": Exit.DATA,
+    "VerificationError": Exit.DATA,
     "SimulationError": Exit.DATA,
     "DemoError": Exit.DATA,
     "BenchError": Exit.DATA,

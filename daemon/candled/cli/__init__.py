@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import learning, live, models
+from candled.cli import learning, live, models, proof
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,7 @@ app.command()(learning.features)
 app.command()(learning.train)
 app.command()(learning.predict)
 app.command()(learning.backtest)
+app.command()(proof.verify)
 
 model = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bundles.")
 model.command("import")(models.import_notebook)

@@ -10,11 +10,14 @@ The journal knows nothing of feeds, models or brokers.
 
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
 from candled.journal.journal import Journal, open_journal
+from candled.journal.reader import JournalReader, open_reader
 
 __all__ = [
     "Journal",
     "JournalError",
     "JournalLockedError",
+    "JournalReader",
     "JournalUnavailableError",
     "open_journal",
+    "open_reader",
 ]

@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-_VERSION: Final = 1
-_FILE: Final = "candled.journal"
+VERSION: Final = 1
+FILE: Final = "candled.journal"
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -91,7 +91,7 @@ class Database:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        with _told(self.path):
+        with told(self.path):
             return self.connection.execute(sql, values).fetchall()
 
     def write(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -101,7 +101,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make what is written inside durable at the end, or leave nothing of it."""
-        with _told(self.path):
+        with told(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -116,7 +116,7 @@ class Database:
 
         Made for another thread: it has a connection of its own and makes no commit wait.
         """
-        with _told(self.path), closing(sqlite3.connect(self.path)) as beside:
+        with told(self.path), closing(sqlite3.connect(self.path)) as beside:
             beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
@@ -130,10 +130,10 @@ def open_database(folder: Path) -> Database:
 
     Raises JournalLockedError when another process has it, JournalError when it cannot be used.
     """
-    path = folder / _FILE
+    path = folder / FILE
     lock = _locked(folder)
     try:
-        with _told(path):
+        with told(path):
             return Database(path, _connected(path), lock)
     except BaseException:
         lock.close()
@@ -171,8 +171,8 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA busy_timeout = 2000")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):  # before anything is written to it
-        raise JournalError(f"{path}: journal version {version}, this candled reads {_VERSION}")
+    if version not in (0, VERSION):  # before anything is written to it
+        raise JournalError(f"{path}: journal version {version}, this candled reads {VERSION}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
@@ -182,13 +182,13 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION};")
+    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION};")
     connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
     connection.execute("COMMIT")
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Tell SQLite's failures in our words."""
     try:
         yield

@@ -26,7 +26,7 @@ _TAIL: Final = 8192
 _INSERT_BAR: Final = "INSERT INTO bars VALUES (?, ?,?,?,?,?,?,?,?,?,?,?, ?)"
 _INSERT_NEW_BAR: Final = f"{_INSERT_BAR} ON CONFLICT (stream, open_time) DO NOTHING"
 _INSERT_DECISION: Final = "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_SELECT_BARS: Final = (
+SELECT_BARS: Final = (
     "SELECT open_time, open, high, low, close, volume, close_time, quote_volume, trades,"
     " taker_buy_base, taker_buy_quote FROM bars WHERE stream = ? ORDER BY open_time DESC LIMIT ?"
 )
@@ -95,7 +95,7 @@ class Journal:
 
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        rows = self._db.rows(_SELECT_BARS, (self._ids.get(stream, -1), count))
+        rows = self._db.rows(SELECT_BARS, (self._ids.get(stream, -1), count))
         return bars_of(rows[::-1])
 
     def from_listing(self, stream: Stream) -> bool:

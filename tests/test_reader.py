@@ -1,0 +1,151 @@
+"""A reader sees what a journal holds while its daemon goes on, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from candled.core.bar import Stream
+from candled.core.decision import BarClosed, Decision, Source
+from candled.core.engine import Engine
+from candled.errors import Exit, explain
+from candled.journal import JournalError, JournalUnavailableError, open_journal, open_reader
+from candles import candles, differing
+from models import lane
+
+BTC = Stream("binance", "BTCUSDT", "1h")
+ETH = Stream("binance", "ETHUSDT", "1h")
+BARS = candles(60, seed=2)
+FILE = "candled.journal"
+
+
+def decided(stream: Stream, first: int = 45) -> tuple[list[BarClosed], list[Decision]]:
+    engine = Engine([lane(stream)])
+    engine.warm(stream, BARS[:first], from_listing=True)
+    events = [BarClosed(stream, bar, Source.WS, 1, 1) for bar in BARS[first:]]
+    return events, engine.decide(events)
+
+
+def fill(journal, stream: Stream = BTC) -> list[Decision]:
+    """Store a history and decisions as the service does."""
+    journal.store_history(stream, BARS[:45], from_listing=True)
+    events, decisions = decided(stream)
+    journal.commit(events, decisions, [0] * len(events))
+    return decisions
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder; SQLite's shared memory is not of the state."""
+    return {
+        file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith("-shm")
+    }
+
+
+def test_a_reader_sees_what_a_running_daemon_has_committed(tmp_path: Path):
+    """Streams, bars and decisions are there to the bit; the daemon commits on, nothing waits."""
+    journal = open_journal(tmp_path)
+    try:
+        decisions = fill(journal)
+        before = files(tmp_path)
+        with open_reader(tmp_path) as reader:
+            assert reader.streams() == [BTC]
+            assert reader.decisions(BTC) == decisions
+            assert reader.from_listing(BTC)
+            stored = reader.bars(BTC)
+            assert differing(stored.close, BARS.close) == 0
+            assert stored.open_time.tolist() == BARS.open_time.tolist()
+            assert files(tmp_path) == before
+            fill(journal, ETH)
+            assert reader.streams() == [BTC, ETH]
+        assert journal.last_position == 2 * len(decisions)
+    finally:
+        journal.close()
+
+
+def test_a_reader_of_a_stopped_daemon_leaves_no_file(tmp_path: Path):
+    """Beside a journal that nobody uses, no file appears, not even for a moment."""
+    journal = open_journal(tmp_path)
+    decisions = fill(journal)
+    journal.close()
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    with open_reader(tmp_path) as reader:
+        assert reader.decisions(BTC) == decisions
+        assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
+    open_journal(tmp_path).close()  # the lock was never taken
+
+
+def test_a_reader_cannot_write(tmp_path: Path):
+    """Whatever is asked of it, the file stays as it is."""
+    journal = open_journal(tmp_path)
+    try:
+        fill(journal)
+        with (
+            open_reader(tmp_path) as reader,
+            pytest.raises(JournalUnavailableError, match="readonly"),
+        ):
+            reader.rows("DELETE FROM decisions")
+        assert journal.after(0, 1)
+    finally:
+        journal.close()
+
+
+def test_a_daemon_that_starts_meanwhile_is_noticed(tmp_path: Path):
+    """What was opened as a file at rest is not trusted once a daemon uses it."""
+    open_journal(tmp_path).close()
+    with open_reader(tmp_path) as reader:
+        journal = open_journal(tmp_path)
+        try:
+            fill(journal)
+            with pytest.raises(JournalUnavailableError, match="a daemon began to use it") as told:
+                reader.streams()
+        finally:
+            journal.close()
+    assert explain(told.value) == (str(told.value), Exit.TEMPORARY)
+
+
+def test_a_folder_without_a_journal_is_an_error_and_stays_empty(tmp_path: Path):
+    """Nothing is made where nothing is; the error names the file and the mend."""
+    with pytest.raises(FileNotFoundError, match=r"candled\.journal: there is no journal") as told:
+        open_reader(tmp_path)
+    assert explain(told.value) == (str(told.value), Exit.DATA)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_of_another_version_is_refused(tmp_path: Path):
+    """As the daemon would, before anything is read from it."""
+    db = sqlite3.connect(tmp_path / FILE)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(JournalError, match="journal version 99, this candled reads 1"):
+        open_reader(tmp_path)
+
+
+def test_damage_is_told_with_the_file(tmp_path: Path):
+    """A file that is no database, and an entry that is no decision, are errors that name it."""
+    (tmp_path / FILE).write_bytes(b"nothing" * 999)
+    with pytest.raises(JournalError, match="file is not a database"):
+        open_reader(tmp_path)
+    (tmp_path / FILE).unlink()
+    journal = open_journal(tmp_path)
+    fill(journal)
+    journal.close()
+    db = sqlite3.connect(tmp_path / FILE)
+    db.execute("UPDATE decisions SET entry = '{}'")
+    db.commit()
+    db.close()
+    for extra in tmp_path.glob("*-wal"):
+        extra.unlink()
+    with open_reader(tmp_path) as reader, pytest.raises(JournalError, match="move it away"):
+        reader.decisions(BTC)
+
+
+def test_an_unknown_stream_has_nothing(tmp_path: Path):
+    """No bars and no decisions; no error."""
+    open_journal(tmp_path).close()
+    with open_reader(tmp_path) as reader:
+        assert reader.decisions(ETH) == []
+        assert len(reader.bars(ETH)) == 0
+        assert not reader.from_listing(ETH)
