@@ -37,10 +37,51 @@ def parse_counts(text: str) -> Any:  # noqa: ANN401 - a list; typer knows no lis
     return counts
 
 
+def parse_moment(text: str) -> int:
+    """Parse a date or time into UTC milliseconds; anything else is a usage error."""
+    from candled_adapters.candles.times import TimeCellError, moment
+
+    try:
+        return moment(text, whole=True)
+    except TimeCellError as error:
+        raise typer.BadParameter(f"{error}; give YYYY-MM-DD or YYYY-MM-DDTHH:MM, UTC") from error
+
+
+def parse_columns(text: str) -> Any:  # noqa: ANN401 - a CandleForm, whose module is imported late
+    """Parse a column map; a wrong one is a usage error."""
+    from candled_adapters.candles.names import CandleForm, ColumnMapError
+
+    try:
+        return CandleForm.parse(text)
+    except ColumnMapError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 CandlesOption = Annotated[
-    Path, typer.Option("--candles", help="CSV or CSV.gz with Binance's 12 columns.", metavar="FILE")
+    Path,
+    typer.Option("--candles", help="A candle file: CSV, gzip, zip or parquet.", metavar="FILE"),
+]
+ColumnsOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_columns,
+        help="What the names do not tell: time=Date,volume=Vol ...",
+        metavar="NAME=COLUMN[,...]",
+    ),
 ]
 IntervalOption = Annotated[Any, typer.Option(parser=parse_interval, help="1s to 1M.", metavar="I")]
+AnyIntervalOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_interval, help="1s to 1M; told by the rows when absent.", metavar="I"
+    ),
+]
+SinceOption = Annotated[
+    Any, typer.Option(parser=parse_moment, help="First bar: 2022-01-01, UTC.", metavar="DATE")
+]
+UntilOption = Annotated[
+    Any, typer.Option(parser=parse_moment, help="Bars that open before it.", metavar="DATE")
+]
 LookaheadOption = Annotated[int, typer.Option(help="Label horizon in bars.", min=1)]
 ProfitOption = Annotated[
     float, typer.Option(help="Profit target in percent.", callback=check_percent)

@@ -20,12 +20,17 @@ def candles_of(path: Path, interval: Interval | None) -> CandleFile:
 
 def check_out(out: Path, candles: Path) -> None:
     """Refuse a place that could not be written to, before the work and not after it."""
+    check_place(out)
+    if out.exists() and candles.exists() and out.samefile(candles):
+        raise FileExistsError(f"{out} is the candle file itself; name another file to write")
+
+
+def check_place(out: Path) -> None:
+    """Refuse a file that could not be made."""
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a directory; name a file to write")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such directory; make it first")
-    if out.exists() and candles.exists() and out.samefile(candles):
-        raise FileExistsError(f"{out} is the candle file itself; name another file to write")
 
 
 def about(file: CandleFile) -> str:
