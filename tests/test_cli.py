@@ -30,7 +30,8 @@ from models import THRESHOLD, bundle, model
 
 COMMANDS = (
     "", "run", "check", "demo", "simulate", "features", "train", "predict", "bench",
-    "model", "model import", "model check", "model show",
+    "model", "model import", "model check", "model show", "fetch", "candles", "candles import",
+    "candles check",
 )  # fmt: skip
 BARS = candles(900, seed=17)
 
@@ -120,6 +121,9 @@ def test_every_command_has_help():
         ("features --candles x --out y --regime bold", "--regime"),
         ("bench --streams 1,x", "'1,x' is not a list of numbers"),
         ("bench --streams 0", "'0' is not a list of numbers"),
+        ("fetch --exchange e --symbol B --interval 1h --since 1/2/24 --out y", "YYYY-MM-DD"),
+        ("candles import x --out y --columns when=Date", "'when=Date' is not NAME=COLUMN"),
+        ("candles check x --interval 7m", "unknown interval '7m'; known are"),
         ("simulate --port 99999", "--port"),
         ("simulate --port 0 --speed 0", "--speed"),
         ("simulate --port 0 --start-at -1", "--start-at"),

@@ -111,12 +111,16 @@ def inspect_file(
         interval=interval,
         first=int(opens[0]),
         last=int(opens[-1]),
-        gaps=() if interval is None else slots.gaps(interval, opens),
+        gaps=() if interval is None else _gaps(interval, opens),
         absent=tuple(name for name in COLUMNS if _is_absent(table, name)),
         open_last_bar=open_last,
         findings=(*_unread(complaints), *_findings(table, interval)),
         problem=problem,
     )
+
+
+def _gaps(interval: Interval, opens: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    return slots.gaps(interval, opens[slots.on_grid(interval, opens)])
 
 
 def _interval(table: CandleTable) -> Interval | None:

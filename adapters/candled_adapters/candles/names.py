@@ -109,14 +109,14 @@ def find_header(rows: Sequence[Sequence[str]]) -> Header:
 
 
 def positions(
-    path: Path, header: Header, width: int, sample: Sequence[str], form: CandleForm
+    path: Path, header: Header, samples: Sequence[Sequence[str]], form: CandleForm
 ) -> dict[str, int]:
     """Return the position of each column of a bar that the file has.
 
-    `sample` are the cells of the first candle, by which two columns that both could be the time are
-    compared. Raises `CandleFileError`.
+    `samples` are the cells of the first candles, at least one, by which columns that all could be
+    the time are compared. Raises `CandleFileError`.
     """
-    return _Search(path, header, width, sample, form).all()
+    return _Search(path, header, len(samples[0]), samples, form).all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class _Search:
     path: Path
     header: Header
     width: int
-    sample: Sequence[str]
+    samples: Sequence[Sequence[str]]
     form: CandleForm
 
     def all(self) -> dict[str, int]:
@@ -186,7 +186,7 @@ class _Search:
         if not found or names[found[0]] == "open_time":
             return found[0] if found else None
         named = [at for at in found if names[at]] or found
-        if len({_moment(self.sample[at]) for at in named}) > 1:
+        if len({tuple(_moment(cells[at]) for cells in self.samples) for at in named}) > 1:
             raise self._both("open_time", named)
         return named[0]
 
@@ -202,7 +202,7 @@ class _Search:
         ]
         if len(found) == 1 or not found:
             return {"volume": found[0]} if found else {}
-        symbol = self.sample[names.index("symbol")] if "symbol" in names else ""
+        symbol = self.samples[0][names.index("symbol")] if "symbol" in names else ""
         parts = {names[at].rpartition("_")[2].upper(): at for at in found}
         for base, quote in (parts, [*parts][::-1]) if len(parts) == 2 else ():  # noqa: PLR2004
             if re.sub(r"[^A-Z0-9]", "", symbol.upper()) == base + quote:

@@ -18,6 +18,7 @@ from candled_adapters.candles.names import CandleForm, Header, positions
 from candled_adapters.candles.rows import Columns, Complain, moments
 from candled_adapters.candles.source import CandleFileError
 
+_HEAD: Final = 50  # rows by which columns are compared
 _BATCH: Final = 100_000
 _GROUP: Final = 2**17
 
@@ -60,8 +61,9 @@ def _read(path: Path, file: Any, form: CandleForm, complain: Complain) -> Iterat
     if not file.metadata.num_rows:
         mend = "give a file with candles"
         raise CandleFileError(path, None, None, "there is no candle in it", mend)
-    sample = [str(column[0].as_py()) for column in next(file.iter_batches(1)).columns]
-    where = positions(path, Header(names, None, 0), len(names), sample, form)
+    head = next(file.iter_batches(_HEAD)).to_pylist()
+    samples = [[str(cell) for cell in row.values()] for row in head]
+    where = positions(path, Header(names, None, 0), samples, form)
     wanted = {name: names[at] for name, at in where.items()}
     row = 1
     for batch in file.iter_batches(_BATCH, columns=list(dict.fromkeys(wanted.values()))):

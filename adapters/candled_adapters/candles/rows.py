@@ -56,10 +56,11 @@ def read_rows(
     delimiter = _delimiter(lines[:_HEAD])
     head = _cut(path, lines[:_HEAD], delimiter)
     header = find_header(head)
-    sample = next(filter(None, head[header.skip :]), [])
-    width = len(header.cells) or len(sample)
-    where = positions(path, header, width, [*sample, *[""] * (width - len(sample))], form)
-    if not sample:
+    candles = [cells for cells in head[header.skip :] if cells]
+    width = len(header.cells) or len(candles[0])
+    samples = [cells for cells in candles if len(cells) == width] or [[""] * width]
+    where = positions(path, header, samples, form)
+    if not candles:
         mend = "give a file with candles"
         raise CandleFileError(path, None, None, "there is a header but no candle", mend)
     reader = _Reader(path, delimiter, width, where, complain)

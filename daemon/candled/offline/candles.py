@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 from candled.core.bar import Interval, iso
 from candled.core.features import feature_set
 from candled.errors import Exit
-from candled.offline.files import about, check_out
+from candled.offline.files import about, check_out, now_ms, some
 from candled_adapters.candles.candlefile import CandleFileError, import_candles, write_candles
 from candled_adapters.candles.inspection import Inspection, Weight, inspect_file
 from candled_adapters.candles.names import CandleForm
@@ -26,9 +25,9 @@ def import_files(
     """Join files into one of Binance's form; return what to print."""
     for file in files:
         check_out(out, file)
-    found = import_candles(files, interval, now_ms=_now_ms(), form=form)
+    found = some(import_candles(files, interval, now_ms=now_ms(), form=form))
     write_candles(out, found.bars)
-    lines = [f"{about(found)}"] if len(files) == 1 else [f"{len(files)} files, {about(found)}"]
+    lines = [about(found) if len(files) == 1 else f"{len(files)} files, first {about(found)}"]
     if found.repeated:
         lines.append(f"{found.repeated} rows were there more than once, equal; kept once")
     lines.append(f"{out}: {len(found.bars)} bars of {found.interval}")
@@ -41,7 +40,7 @@ def check_file(
     """Say what is right and wrong with a file; return the text and the exit code."""
     least = feature_set("mar").window
     try:
-        found = inspect_file(file, interval, now_ms=_now_ms(), form=form, least=least)
+        found = inspect_file(file, interval, now_ms=now_ms(), form=form, least=least)
     except CandleFileError as error:
         if not as_json:
             raise
@@ -108,7 +107,3 @@ def _gap(gap: tuple[int, int]) -> dict[str, Any]:
 
 def _iso(time_ms: int | None) -> str | None:
     return None if time_ms is None else iso(time_ms)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

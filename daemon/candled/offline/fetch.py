@@ -154,8 +154,15 @@ class _Fetching:
                 write_candles(options.out, bars)
             if any(map(len, parts)):
                 part.remove()
-        requests = self.stats.rest_requests
-        return Fetched(options, bars, len(fresh), len(before), stretch.until, requests)
+        return Fetched(
+            options=options,
+            bars=bars,
+            new=len(fresh),
+            stored=len(before),
+            until=stretch.until,
+            ends_early=stretch.question(_last(bars), self.page) is not None,
+            requests=self.stats.rest_requests,
+        )
 
     async def _pages(self, last: int | None) -> AsyncIterator[Bars]:
         """Yield what follows on `last`, page by page; what is absent was asked for twice."""

@@ -51,6 +51,8 @@ class Fetched:
     """How many were in the file before any of its part."""
     until: int
     """End of what was asked for: no later than the venue's time (UTC ms)."""
+    ends_early: bool
+    """Whether closed bars are absent at the end of what was asked for."""
     requests: int
 
     @property
@@ -61,13 +63,6 @@ class Fetched:
             {"from": iso(first), "bars": count, "confirmed": first > before}
             for first, count in slots.gaps(self.options.interval, self.bars.open_time)
         ]
-
-    @property
-    def ends_early(self) -> bool:
-        """Whether bars are absent at the end of what was asked for."""
-        interval = self.options.interval
-        following = interval.end(int(self.bars.open_time[-1]))
-        return interval.end(following) <= self.until
 
     def as_json(self) -> str:
         """Return it for programs."""
