@@ -263,13 +263,6 @@ def with_cell(row: int, column: str, value: str) -> list[list[str]]:
     return rows
 
 
-def scaled_times(factor: int) -> list[list[str]]:
-    rows = lines()
-    for row in rows[1:]:
-        row[0], row[6] = str(int(row[0]) * factor), str(int(row[6]) * factor)
-    return rows
-
-
 BAD = {
     "NaN price": (with_cell(31, "close", "nan"), ", row 31, column close: close nan must be a "),
     "negative price": (with_cell(8, "low", "-5.0"), ", row 8, column low: low -5.0 must be a "),
@@ -281,10 +274,13 @@ BAD = {
         [*lines()[:10], lines()[11], lines()[10], *lines()[12:]],
         ", row 12, column open_time: 2023-11-15T07:00:00Z comes after the later",
     ),
-    "microseconds": (scaled_times(1000), "column open_time: 1699999200000000 has 16 digits: micro"),
-    "seconds": (
-        [lines()[0], *([str(int(row[0]) // 1000), *row[1:]] for row in lines()[1:])],
-        "column open_time: 1699999200 has 10 digits: seconds",
+    "between two milliseconds": (
+        with_cell(4, "open_time", "1700006400000001"),
+        ", row 4, column open_time: 1700006400000001 is not a whole millisecond; ",
+    ),
+    "minutes": (
+        with_cell(2, "open_time", "28333320"),
+        ", row 2, column open_time: 28333320 is not a time since 1970",
     ),
     "short row": ([*lines()[:5], lines()[5][:4]], ", row 6: has 4 cells where 11 are due; "),
     "empty": ([], ": the file is empty; "),

@@ -386,7 +386,8 @@ def test_bombs_are_refused_while_they_unpack(tmp_path, kind, monkeypatch):
     else:
         path.write_bytes(gzip.compress(b"\n".join([bomb[: 2**19]] * 128)))
     monkeypatch.setattr(source, "_FREE", 2**20)
-    _, blocks = next(iter(source.texts(path, source.packing_of(path))))
+    texts = source.texts(path, source.packing_of(path))
+    _, blocks = next(texts)
     with pytest.raises(CandleFileError, match="times its size"):
         deque(blocks, maxlen=0)
 
