@@ -88,7 +88,8 @@ def import_candles(
     Otherwise as `read_candles`; rows of the same time that differ are refused.
     """
     tables = [read_table(path, form or CandleForm()) for path in paths]
-    whole, repeated = merged(paths[0], tables)
+    name = paths[0] if len(paths) == 1 else Path(f"{len(paths)} files")
+    whole, repeated = merged(name, tables)
     return checked(whole, interval, now_ms=now_ms, repeated=repeated)
 
 

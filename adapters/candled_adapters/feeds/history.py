@@ -63,9 +63,12 @@ class Stretch:
         return rows
 
     def holes(self, last: int | None, rows: Bars) -> list[Hole]:
-        """Return the holes before and between `rows`, which follow on `last`."""
+        """Return the holes before and between `rows`, which follow on `last` or the beginning."""
         opens = rows.open_time.tolist()
-        return holes_in(opens if last is None else [last, *opens], self.interval)
+        if last is not None:
+            return holes_in([last, *opens], self.interval)
+        late = opens[0] - self.since >= self.interval.typical_ms
+        return [(self.since, opens[0])] * late + holes_in(opens, self.interval)
 
     def within(self, hole: Hole) -> Stretch:
         """Return the stretch of a hole."""

@@ -27,7 +27,7 @@ def import_files(
         check_out(out, file)
     found = some(import_candles(files, interval, now_ms=now_ms(), form=form))
     write_candles(out, found.bars)
-    lines = [about(found) if len(files) == 1 else f"{len(files)} files, first {about(found)}"]
+    lines = [about(found)]
     if found.repeated:
         lines.append(f"{found.repeated} rows were there more than once, equal; kept once")
     lines.append(f"{out}: {len(found.bars)} bars of {found.interval}")
