@@ -73,8 +73,9 @@ def test_wrong_fetches_are_told(tmp_path: Path):
     code, said = fail(*what, "--exchange", "bitfnx", "--out", tmp_path / "x.csv")
     assert (code, said.split(";")[0]) == (65, "unknown exchange 'bitfnx'")
     what = (*what, "--exchange", "binance-spot")
-    code, said = fail(*what, "--out", tmp_path / "x.csv", "--rest-url", "example.org")
-    assert (code, said) == (65, "--rest-url 'example.org' is no address; give http(s)://HOST")
+    for url in ("example.org", "http://[x"):
+        code, said = fail(*what, "--out", tmp_path / "x.csv", "--rest-url", url)
+        assert (code, said) == (65, f"--rest-url {url!r} is no address; give http(s)://HOST")
     code, said = fail(*what, "--out", tmp_path / "no" / "x.csv")
     assert (code, said) == (65, f"{tmp_path / 'no'}: no such directory; make it first")
     assert not list(tmp_path.iterdir())

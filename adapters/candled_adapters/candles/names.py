@@ -31,7 +31,8 @@ _SYNONYMS: Final = {
     "l": "low",
     "c": "close",
     "v": "volume",
-    "close_date": "close_time",
+    "time_open": "open_time",
+    "time_close": "close_time",
     "quote_asset_volume": "quote_volume",
     "volume_quote": "quote_volume",
     "turnover": "quote_volume",
@@ -48,6 +49,8 @@ _SYNONYMS: Final = {
 }
 _KEYS: Final = {"time": "open_time"}
 _NONE: Final = "none"
+_TO: Final = " to `candled candles import`"
+_NUMBERS: Final = "time=1,open=2,high=3,low=4,close=5,volume=6"
 _FINE: Final = re.compile(r"[^a-z0-9]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -128,6 +131,7 @@ class _Search:
     form: CandleForm
 
     def all(self) -> dict[str, int]:
+        """Return what the form gives and, besides, what the names tell."""
         given = {key: self._given(key, name) for key, name in self.form.columns.items()}
         found = {key: at for key, at in (self._named() | given).items() if at is not None}
         for name in REQUIRED:
@@ -153,8 +157,7 @@ class _Search:
         if not self.header.cells:
             return self._headerless()
         found: dict[str, int | None] = {}
-        for at, cell in enumerate(self.header.cells):
-            name = _SYNONYMS.get(plain(cell), plain(cell))
+        for at, name in enumerate(self._names()):
             if name not in COLUMNS or name in ("open_time", "volume"):
                 continue
             if name in found and name not in self.form.columns:
@@ -166,6 +169,11 @@ class _Search:
             found |= self._volume()
         return found
 
+    def _names(self) -> list[str]:
+        """Return the header with the names of bars' columns where they are known."""
+        names = [plain(cell) for cell in self.header.cells]
+        return [_SYNONYMS.get(name, name) for name in names]
+
     def _headerless(self) -> dict[str, int | None]:
         layout = _HEADERLESS.get(self.width)
         if layout is not None:
@@ -173,12 +181,12 @@ class _Search:
         if self.form.columns:
             return {}
         what = f"no header and {self.width} columns; without one it must have 6, 11 or 12"
-        mend = f"add the header {','.join(LAYOUT)}, or give --columns with numbers: time=1,open=2"
+        mend = f"add the header {','.join(LAYOUT)}, or give --columns{_TO} with numbers: {_NUMBERS}"
         raise CandleFileError(self.path, self.header.skip + 1, None, what, mend)
 
     def _time(self) -> int | None:
         """Return the column of open times; several are fine when they say the same."""
-        names = [plain(cell) for cell in self.header.cells]
+        names = self._names()
         twice = next((name for name in _TIMES[:-1] if names.count(name) > 1), None)
         if twice is not None:
             raise self._both("open_time", [i for i, name in enumerate(names) if name == twice])
@@ -195,7 +203,7 @@ class _Search:
 
         That has ``symbol`` BTC/USDT with ``Volume BTC`` and ``Volume USDT``.
         """
-        names = [_SYNONYMS.get(plain(cell), plain(cell)) for cell in self.header.cells]
+        names = self._names()
         exact = [at for at, name in enumerate(names) if name == "volume"]
         found = exact or [
             at for at, name in enumerate(names) if name.startswith("vol") and name not in COLUMNS
@@ -212,13 +220,13 @@ class _Search:
     def _both(self, name: str, at: Sequence[int]) -> CandleFileError:
         cells = [repr(self.header.cells[i]) for i in at]
         what = f"{', '.join(cells[:-1])} and {cells[-1]} both mean {name}"
-        return self._error(name, what, f"give --columns {_option(name)}=COLUMN, or remove one")
+        return self._error(name, what, f"give --columns {_option(name)}=COLUMN{_TO}")
 
     def _missing(self, name: str) -> CandleFileError:
         found = ", ".join(self.header.cells) or f"{self.width} columns without a header"
-        mend = f"name or add the column, or give --columns {_option(name)}=COLUMN"
+        mend = f"name or add the column, or give --columns {_option(name)}=COLUMN{_TO}"
         if name == "volume":
-            mend += " (volume=none when the file has none)"
+            mend += ", or volume=none when the file has none"
         return self._error(name, f"there is no such column; found are {found}", mend)
 
     def _error(self, name: str, what: str, mend: str) -> CandleFileError:

@@ -84,7 +84,9 @@ async def fetch(
                 what = f"{error} (symbol {options.symbol}, interval {options.interval})"
                 raise FetchError(f"{what}; spell the symbol as the venue does") from error
             if error.final:
-                raise FetchError(f"{error}; check --rest-url and the venue's terms") from error
+                raise FetchError(
+                    f"{error}; check the symbol, --rest-url and the venue's terms"
+                ) from error
             raise FetchPausedError(f"{error}; {_to_go_on(options)}") from error
 
 
@@ -94,9 +96,17 @@ def _check(options: FetchOptions, dialect: Dialect, rest_base: str) -> None:
         raise FetchError(f"{dialect.name} has no {options.interval} bars")
     if options.until is not None and options.until <= options.since:
         raise FetchError(f"--until {iso(options.until)} is not after --since {iso(options.since)}")
-    if not rest_base.startswith(("http://", "https://")):
+    if not _is_address(rest_base):
         raise FetchError(f"--rest-url {rest_base!r} is no address; give http(s)://HOST")
     check_place(options.out)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host)
 
 
 @dataclass(slots=True)

@@ -139,7 +139,7 @@ def rows_of(template: str) -> list[str]:
         template.format(
             s=ms // 1000, ms=ms, us=ms * 1000, ns=ms * 10**6,
             iso=clock(ms, "%Y-%m-%dT%H:%M:%SZ"), text=clock(ms, "%Y-%m-%d %H:%M:%S"),
-            ampm=clock(ms, "%Y-%m-%d %I-%p"), o=o, h=h, l=low, c=c, v=v,
+            ampm=clock(ms, "%Y-%m-%d %I-%p"), last=iso(ms + HOUR - 1), o=o, h=h, l=low, c=c, v=v,
         )
         for ms, (o, h, low, c, v) in zip(moments(), PRICES, strict=True)
     ]  # fmt: skip
@@ -189,6 +189,10 @@ FORMS = {
         "openTime,open,high,low,close,volume,numTrades",
         *rows_of('"{ms}","{o}","{h}","{l}","{c}","{v}","5"'),
     ],
+    "coinmarketcap": [
+        "timeOpen;timeClose;timeHigh;name;open;high;low;close;volume;marketCap;timestamp",
+        *reversed(rows_of('"{iso}";"{last}";"x";"1";{o};{h};{l};{c};{v};9;"{last}"')),
+    ],
     "comments": ["# made by hand", "", "t,o,h,l,c,v", *rows_of("{s},{o},{h},{l},{c},{v}")],
 }
 
@@ -227,7 +231,7 @@ def test_common_exports_are_read_as_they_are(tmp_path, name, end):
         ("time,open,high,low,last,volume", "{s},{o},{h},{l},{c},{v}",
          "or give --columns close=COLUMN"),
         ("time,open,high,low,close", "{s},{o},{h},{l},{c}",
-         "give --columns volume=COLUMN (volume=none when the file has none)"),
+         "or volume=none when the file has none"),
     ],
 )  # fmt: skip
 def test_what_is_ambiguous_says_which_columns_to_give(tmp_path, head, row, mend):
