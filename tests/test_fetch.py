@@ -355,6 +355,35 @@ def test_a_venue_that_dies_midway_is_told_with_what_is_kept(tmp_path):
     assert equal(fetched.bars, TABLE[:59])
 
 
+@pytest.mark.parametrize("after", [None, START + 99 * HOUR])
+def test_a_part_gives_only_what_is_asked_for_now(tmp_path, after):
+    """Bars beyond an earlier --until stay out; a part that follows on another bar is no use."""
+    wanted = options(tmp_path / "b.csv", until=START + 12 * HOUR)
+    about = {
+        "exchange": wanted.exchange, "symbol": wanted.symbol, "interval": "1h",
+        "since": wanted.since,
+    }  # fmt: skip
+    with PartFile.open(wanted.part, about, after) as part:
+        part.append(TABLE[5:20] if after else TABLE[:20])
+    assert equal(play(TABLE, lambda venue: venue.fetch(wanted)).bars, TABLE[:12])
+    assert equal(read_candles(wanted.out, H1).bars, TABLE[:12])
+    assert not wanted.part.exists()
+
+
+def test_a_kill_between_the_file_and_the_end_of_its_part_is_harmless(tmp_path):
+    """The part of a file that is there already is not added to it again."""
+    wanted = options(tmp_path / "b.csv")
+    about = {
+        "exchange": wanted.exchange, "symbol": wanted.symbol, "interval": "1h",
+        "since": wanted.since,
+    }  # fmt: skip
+    write_candles(wanted.out, TABLE[:20])
+    with PartFile.open(wanted.part, about, None) as part:
+        part.append(TABLE[:20])
+    assert equal(play(TABLE, lambda venue: venue.fetch(wanted)).bars, TABLE[:59])
+    assert not wanted.part.exists()
+
+
 def test_a_venue_that_is_not_there(tmp_path):
     """Nothing is left behind when nothing was fetched."""
     wanted = options(tmp_path / "b.csv")
@@ -365,7 +394,7 @@ def test_a_venue_that_is_not_there(tmp_path):
 
 def test_killed_processes_lose_nothing(tmp_path):
     """The command itself, killed -9 and interrupted at any page, ends in the same bytes."""
-    table = generate(5, H1, START, 9_000)
+    table = generate(5, H1, START, 5_500)
     arguments = [
         sys.executable, "-m", "candled", "fetch", "--exchange", "binance-spot", "--symbol",
         "BTCUSDT", "--interval", "1h", "--since", "2022-01-01",
