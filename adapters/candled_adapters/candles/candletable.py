@@ -1,221 +1,172 @@
-"""A candle file as columns of text: unpacking, decoding, column names, numbers, times.
+"""A candle file, or several, as one table of columns that remembers where each row came from.
 
-Below `candlefile`: this knows cells and how to point at one, not what a sane table of bars is.
+Reads every form (see `rows`, `parquet`, `names`); whether the rows make a sane table of bars is
+`candlefile`'s and `inspection`'s business.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import COLUMNS, TIME_RANGE_MS
-
-#: Column order of a file without a header, and of every file written here.
-LAYOUT: Final = (*COLUMNS, "ignore")
-_REQUIRED: Final = ("open_time", "open", "high", "low", "close", "volume")
-TIMES: Final = ("open_time", "close_time")
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_ZIP_MAGIC: Final = b"PK"
-_SYNONYMS: Final = {
-    "quote_asset_volume": "quote_volume",
-    "number_of_trades": "trades",
-    "count": "trades",
-    "taker_buy_base_asset_volume": "taker_buy_base",
-    "taker_buy_base_volume": "taker_buy_base",
-    "taker_buy_volume": "taker_buy_base",
-    "taker_buy_quote_asset_volume": "taker_buy_quote",
-    "taker_buy_quote_volume": "taker_buy_quote",
-}
-
-
-class CandleFileError(ValueError):
-    """A candle file that cannot be used. Its text says where, what was found, and the mend."""
-
-    def __init__(
-        self, path: Path, row: int | None, column: str | None, what: str, mend: str
-    ) -> None:
-        where = [str(path)]
-        where += [f"row {row}"] if row is not None else []
-        where += [f"column {column}"] if column is not None else []
-        super().__init__(f"{', '.join(where)}: {what}; {mend}")
-        self.path = path
-        self.row = row
-        self.column = column
-        self.what = what
-        self.mend = mend
+from candled.core.bar import COLUMNS, Bars, Interval, iso
+from candled_adapters.candles import slots
+from candled_adapters.candles.names import CandleForm
+from candled_adapters.candles.parquet import read_parquet
+from candled_adapters.candles.rows import Columns, Complain, read_rows
+from candled_adapters.candles.source import CandleFileError, Packing, packing_of, texts
 
 
 @dataclass(frozen=True, slots=True)
 class CandleTable:
-    """The file as columns of text, with what is needed to point at a cell."""
+    """Rows of one or more files, n in all."""
 
     path: Path
-    columns: Mapping[str, Sequence[str]]
-    rows: Sequence[int]
-    """Row number in the file (from 1) of each data row."""
+    """For what concerns no single row."""
+    columns: Mapping[str, NDArray[Any]]
+    """[n] each, by the names of `COLUMNS`; int64 UTC ms for times, float64 otherwise."""
+    rows: NDArray[np.int64]
+    """Row number in its file (from 1)."""
+    sources: NDArray[np.int32]
+    """Index of each row's file in `names`."""
+    names: tuple[Path, ...]
+    """The texts that it was read from; members of a zip as archive/member."""
+    units: tuple[str, ...]
+    """Units of the open times, in the order read, without repetition."""
 
-    @classmethod
-    def read(cls, path: Path) -> CandleTable:
-        """Read the file's cells. Raises `CandleFileError`."""
-        lines = _lines(path, _text(path))
-        if not lines:
-            raise CandleFileError(path, None, None, "the file is empty", "give a file with candles")
-        names = _header(path, *lines[0])
-        if not _is_number(lines[0][1][0]):
-            lines = lines[1:]
-        if not lines:
-            mend = "give a file with candles"
-            raise CandleFileError(path, None, None, "there is a header but no candle", mend)
-        _check_widths(path, len(names), lines)
-        columns = dict(zip(names, zip(*(cells for _, cells in lines), strict=True), strict=True))
-        return cls(path, columns, [row for row, _ in lines])
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.rows)
+
+    @property
+    def opens(self) -> NDArray[np.int64]:
+        """Open times."""
+        return self.columns["open_time"]
+
+    def at(self, index: int) -> str:
+        """Say where a row stands, for people."""
+        name = self.names[self.sources[index]]
+        row = f"row {self.rows[index]}"
+        return row if len(self.names) == 1 else f"{name.name} {row}"
 
     def error(self, index: int, column: str, what: str, mend: str) -> CandleFileError:
-        """Return the error that points at one cell; `index` counts data rows from 0."""
-        return CandleFileError(self.path, self.rows[index], column, what, mend)
+        """Return the error that points at one cell."""
+        path = self.names[self.sources[index]]
+        return CandleFileError(path, int(self.rows[index]), column, what, mend)
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """Parse a column as Python's float() does; absent cells of optional columns are NaN."""
-        if name not in self.columns:
-            return np.full(len(self.rows), np.nan)
-        cells = self.columns[name]
-        if name not in _REQUIRED:
-            cells = [cell or "nan" for cell in cells]
-        return np.array(self._parsed(name, cells, float), dtype=np.float64)
+    def taken(self, index: slice | NDArray[np.integer] | NDArray[np.bool_]) -> CandleTable:
+        """Return some of the rows."""
+        columns = {name: column[index] for name, column in self.columns.items()}
+        rows, sources = self.rows[index], self.sources[index]
+        return CandleTable(self.path, columns, rows, sources, self.names, self.units)
 
-    def times(self, name: str) -> NDArray[np.int64]:
-        """Parse a column of UTC milliseconds and refuse any other unit."""
-        values = self._parsed(name, self.columns[name], _whole)
-        low, high = TIME_RANGE_MS
-        if min(values) < low or max(values) >= high:
-            index = next(i for i, value in enumerate(values) if not low <= value < high)
-            raise self.error(index, name, *_wrong_unit(values[index]))
-        return np.array(values, dtype=np.int64)
-
-    def _parsed(self, name: str, cells: Iterable[str], parse: Callable[[str], Any]) -> list[Any]:
-        try:
-            return list(map(parse, cells))
-        except ValueError:
-            index = next(i for i, cell in enumerate(cells) if not _parses(parse, cell))
-            bad = self.columns[name][index]
-            wanted = "UTC milliseconds" if name in TIMES else "a decimal number"
-            raise self.error(index, name, f"{bad!r} is not a number", f"give {wanted}") from None
+    def bars(self, interval: Interval) -> Bars:
+        """Return the rows as bars: absent columns NaN, an absent close_time the slot's last ms."""
+        columns = {name: self.columns.get(name, _absent(name, len(self))) for name in COLUMNS}
+        closes = columns["close_time"]
+        columns["close_time"] = np.where(closes == 0, slots.ends(interval, self.opens) - 1, closes)
+        return Bars(**columns)
 
 
-def _text(path: Path) -> str:
-    raw = _raw(path)
-    if raw.startswith(_ZIP_MAGIC):
-        raise CandleFileError(path, None, None, "this is a zip archive", "unpack it first")
-    if raw.startswith(_GZIP_MAGIC):
-        raw = _unzipped(path, raw)
-    elif path.name.endswith(".gz"):
-        mend = "gzip it, or take .gz off its name"
-        raise CandleFileError(path, None, None, "the content is not gzip", mend)
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        what = f"not text: byte {error.start} is no UTF-8"
-        raise CandleFileError(path, None, None, what, "give a CSV file, plain or gzipped") from None
+def strict(error: CandleFileError) -> None:
+    """Complain of a cell by raising."""
+    raise error
 
 
-def _raw(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise CandleFileError(path, None, None, "no such file", "check the path") from None
-    except IsADirectoryError:
-        raise CandleFileError(path, None, None, "this is a directory", "name one file") from None
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise CandleFileError(path, None, None, what, "check its permissions") from None
+def read_table(path: Path, form: CandleForm, complain: Complain = strict) -> CandleTable:
+    """Read one file, as its rows come but for two forms that are put in order of time.
+
+    Those are a file whose rows all descend, and a zip with several members (joined as `merged` does
+    it). Raises `CandleFileError`.
+    """
+    tables = list(_tables(path, form, complain))
+    return _ascending(tables[0]) if len(tables) == 1 else merged(path, tables)[0]
 
 
-def _unzipped(path: Path, raw: bytes) -> bytes:
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        what = f"broken gzip: {error}"
-        raise CandleFileError(path, None, None, what, "fetch the file again") from None
+def merged(path: Path, tables: Sequence[CandleTable]) -> tuple[CandleTable, int]:
+    """Join tables in order of time; return the table and how many rows were there twice.
+
+    Rows of the same time must be equal in every column. Raises `CandleFileError` where they are
+    not. `path` names the whole.
+    """
+    whole = _joined(path, tables)
+    if (np.diff(whole.opens) <= 0).any():
+        whole = whole.taken(np.argsort(whole.opens, kind="stable"))
+    again = np.concatenate([[False], np.diff(whole.opens) == 0])
+    for name, column in whole.columns.items():
+        wrong = np.flatnonzero(again[1:] & ~_same(column[1:], column[:-1]))
+        if len(wrong):
+            index = int(wrong[0]) + 1
+            what = (
+                f"{iso(int(whole.opens[index]))} has {column[index]}, but {column[index - 1]} in "
+                f"{whole.names[whole.sources[index - 1]]}, row {whole.rows[index - 1]}"
+            )
+            raise whole.error(index, name, what, "remove the wrong one of the two rows")
+    return (whole.taken(~again), int(again.sum())) if again.any() else (whole, 0)
 
 
-def _lines(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    """Return the rows that are not blank, each with its number in the file."""
-    try:
-        return [(i, row) for i, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
-    except csv.Error as error:
-        raise CandleFileError(path, None, None, f"not CSV: {error}", "check the file") from None
+def _tables(path: Path, form: CandleForm, complain: Complain) -> Iterator[CandleTable]:
+    packing = packing_of(path)
+    if packing is Packing.PARQUET:
+        yield _table(path, read_parquet(path, form, complain))
+        return
+    for name, blocks in texts(path, packing):
+        yield _table(name, read_rows(name, blocks, form, complain))
 
 
-def _check_widths(path: Path, width: int, lines: Sequence[tuple[int, list[str]]]) -> None:
-    for row, cells in lines:
-        if len(cells) != width:
-            what = f"has {len(cells)} cells where {width} are due"
-            raise CandleFileError(path, row, None, what, "mend or remove the row")
+def _table(path: Path, pieces: Iterator[Columns]) -> CandleTable:
+    parts = list(pieces)
+    rows = np.concatenate([part.rows for part in parts])
+    if not len(rows):
+        mend = "give a file with candles"
+        raise CandleFileError(path, None, None, "no row of it can be read", mend)
+    columns = {
+        name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values
+    }
+    units = tuple(dict.fromkeys(unit for part in parts for unit in part.units))
+    return CandleTable(path, columns, rows, np.zeros(len(rows), np.int32), (path,), units)
 
 
-def _header(path: Path, row: int, cells: Sequence[str]) -> Sequence[str]:
-    """Return a canonical name for each column; other names are kept as they are."""
-    if _is_number(cells[0]):
-        if len(cells) not in (len(COLUMNS), len(LAYOUT)):
-            what = f"no header and {len(cells)} columns; without one it must have 11 or 12"
-            raise CandleFileError(path, row, None, what, f"add the header {','.join(LAYOUT)}")
-        return LAYOUT[: len(cells)]
-    names = [_canonical(cell) for cell in cells]
-    for index, name in enumerate(names):
-        if name in LAYOUT and name in names[:index]:
-            what = f"{cells[names.index(name)]!r} and {cells[index]!r} both mean {name}"
-            raise CandleFileError(path, row, name, what, "remove one of the two columns")
-    for name in _REQUIRED:
-        if name not in names:
-            what = f"there is no such column; found are {', '.join(cells)}"
-            raise CandleFileError(path, row, name, what, "name or add the column")
-    return names
+def _ascending(table: CandleTable) -> CandleTable:
+    """Turn a table round whose rows all descend."""
+    turned = len(table) > 1 and bool((np.diff(table.opens) < 0).all())
+    return table.taken(slice(None, None, -1)) if turned else table
 
 
-def _canonical(cell: str) -> str:
-    name = cell.strip().lower().replace(" ", "_")
-    return _SYNONYMS.get(name, name)
+def _joined(path: Path, tables: Sequence[CandleTable]) -> CandleTable:
+    present = [name for name in COLUMNS if any(name in table.columns for table in tables)]
+    columns = {
+        name: np.concatenate(
+            [table.columns.get(name, _absent(name, len(table))) for table in tables]
+        )
+        for name in present
+    }
+    names: list[Path] = []
+    sources = []
+    for table in tables:
+        sources.append(table.sources + np.int32(len(names)))
+        names += table.names
+    return CandleTable(
+        path=path,
+        columns=columns,
+        rows=np.concatenate([table.rows for table in tables]),
+        sources=np.concatenate(sources),
+        names=tuple(names),
+        units=tuple(dict.fromkeys(unit for table in tables for unit in table.units)),
+    )
 
 
-def _is_number(text: str) -> bool:
-    return _parses(float, text)
+def _absent(name: str, count: int) -> NDArray[Any]:
+    """Return a column that a file lacks: NaN, and 0 for a close time that is yet to be derived."""
+    if name == "close_time":
+        return np.zeros(count, dtype=np.int64)
+    return np.full(count, np.nan)
 
 
-def _parses(parse: Callable[[str], Any], text: str) -> bool:
-    try:
-        parse(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _whole(text: str) -> int:
-    """Parse an integer; tables that passed through floats write them as 1.6e+12 or with ``.0``."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-        if not number.is_integer():
-            raise ValueError(text) from None
-        return int(number)
-
-
-def _wrong_unit(value: int) -> tuple[str, str]:
-    seconds = TIME_RANGE_MS[0] // 1000
-    for unit, digits, factor, mend in (
-        ("seconds", 10, 1, "multiply open_time and close_time by 1000"),
-        ("microseconds", 16, 10**6, "divide open_time and close_time by 1000"),
-        ("nanoseconds", 19, 10**9, "divide open_time and close_time by 1000000"),
-    ):
-        if seconds * factor <= value < seconds * factor * 10:
-            return f"{value} has {digits} digits: {unit}, not milliseconds", mend
-    return f"{value} is not a time in milliseconds since 1970", "give UTC milliseconds (13 digits)"
+def _same(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))

@@ -45,6 +45,7 @@ _OPEN_BAR: Final = b'"x":false'
 _STREAMS_PER_FRAME: Final = 200
 _INVALID: Final = (-1120, -1121)  # interval, symbol
 _RATE_LIMIT, _BANNED, _OK = 429, 418, 200
+_FINAL: Final = (400, 401, 404, 405, 451)  # a bad question, path or country
 _DEFAULT_PAUSE_S: Final = 30.0  # when a limit was hit and no Retry-After was given
 _LONGEST_BAN_S: Final = 3 * 86_400.0
 _SAMPLE_BYTES: Final = 200
@@ -178,7 +179,9 @@ class Binance:
             kind = RefusalKind.BANNED if status == _BANNED else RefusalKind.RATE_LIMIT
             return Refusal(kind, f"{self.name}: HTTP {status}", _retry_after(headers))
         code, message = _error(body)
-        kind = RefusalKind.UNKNOWN_STREAM if code in _INVALID else RefusalKind.FAILED
+        kind = RefusalKind.REJECTED if status in _FINAL else RefusalKind.FAILED
+        if code in _INVALID:
+            kind = RefusalKind.UNKNOWN_STREAM
         return Refusal(kind, f"{self.name}: HTTP {status} {message}".rstrip(), 0.0)
 
 
@@ -268,6 +271,7 @@ SPOT: Final = Binance(
         connect_window_s=300,
         history_page=1000,
         max_age_s=24 * 3600,
+        history_per_minute=3000,  # weight 2 of 6000
     ),
     intervals=_NAMES,
     rest_path="/api/v3",
@@ -284,6 +288,7 @@ USDM: Final = Binance(
         connect_window_s=300,
         history_page=1500,
         max_age_s=24 * 3600,
+        history_per_minute=240,  # weight 10 of 2400
     ),
     intervals=_NAMES - {"1s"},
     rest_path="/fapi/v1",

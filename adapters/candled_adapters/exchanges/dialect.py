@@ -32,6 +32,8 @@ class Limits:
     """Most rows in one REST answer."""
     max_age_s: float
     """The venue cuts a connection that is older."""
+    history_per_minute: float = 60.0
+    """Full pages of history that may be asked for in a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class RefusalKind(StrEnum):
     BANNED = "banned"
     UNKNOWN_STREAM = "unknown stream"
     """The venue does not know the symbol or the interval: asking again soon is pointless."""
+    REJECTED = "rejected"
+    """The venue will not answer this question, or not this client; asking again is pointless."""
     FAILED = "failed"
 
 

@@ -27,10 +27,23 @@ _SHORT_WAIT_S: Final = 5.0
 class NotAnsweredError(Exception):
     """REST did not answer with data; the text says why."""
 
-    def __init__(self, reason: str, *, unknown: bool = False) -> None:
+    def __init__(
+        self, reason: str, kind: RefusalKind = RefusalKind.FAILED, wait_s: float = 0.0
+    ) -> None:
         super().__init__(reason)
-        self.unknown = unknown
+        self.kind = kind
+        self.wait_s = wait_s
+        """How long the venue wants to be left alone; 0 when it did not say."""
+
+    @property
+    def unknown(self) -> bool:
         """Whether the venue does not know the stream."""
+        return self.kind is RefusalKind.UNKNOWN_STREAM
+
+    @property
+    def final(self) -> bool:
+        """Whether asking again is pointless."""
+        return self.kind in (RefusalKind.UNKNOWN_STREAM, RefusalKind.REJECTED)
 
 
 class Rest:
@@ -59,7 +72,8 @@ class Rest:
             if self._time_asked < after:
                 await self._sample()
             if self._time_failure is not None:
-                raise NotAnsweredError(str(self._time_failure))
+                failure = self._time_failure
+                raise NotAnsweredError(str(failure), failure.kind, failure.wait_s)
             return self._server_ms
 
     async def _sample(self) -> None:
@@ -86,7 +100,8 @@ class Rest:
         """Wait until the venue's Retry-After has passed, or say that it takes long."""
         while (left := self._closed_until - time.monotonic()) > 0:
             if left > _SHORT_WAIT_S:
-                raise NotAnsweredError(f"the venue wants to be left alone for {left:.0f} s")
+                reason = f"the venue wants to be left alone for {left:.0f} s"
+                raise NotAnsweredError(reason, RefusalKind.RATE_LIMIT, left)
             await asyncio.sleep(left)
 
     async def _ask(self, request: Request, parse: Callable[[bytes], T]) -> T:
@@ -111,9 +126,10 @@ class Rest:
         if refusal.retry_after_s > 0:
             until = time.monotonic() + refusal.retry_after_s
             self._closed_until = max(self._closed_until, until)
-        unknown = refusal.kind is RefusalKind.UNKNOWN_STREAM
-        raise self._failure(refusal.text, unknown=unknown)
+        raise self._failure(refusal.text, refusal.kind, refusal.retry_after_s)
 
-    def _failure(self, reason: str, *, unknown: bool = False) -> NotAnsweredError:
+    def _failure(
+        self, reason: str, kind: RefusalKind = RefusalKind.FAILED, wait_s: float = 0.0
+    ) -> NotAnsweredError:
         self._stats.rest_failures += 1
-        return NotAnsweredError(reason, unknown=unknown)
+        return NotAnsweredError(reason, kind, wait_s)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import learning, live, models, proof
+from candled.cli import candles, learning, live, models, proof
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +20,7 @@ app.command()(live.check)
 app.command()(live.demo)
 app.command()(live.simulate)
 app.command()(live.bench)
+app.command()(candles.fetch)
 app.command()(learning.features)
 app.command()(learning.train)
 app.command()(learning.predict)
@@ -31,3 +32,8 @@ model.command("import")(models.import_notebook)
 model.command()(models.check)
 model.command()(models.show)
 app.add_typer(model, name="model")
+
+files = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Candle files.")
+files.command("import")(candles.import_files)
+files.command()(candles.check)
+app.add_typer(files, name="candles")

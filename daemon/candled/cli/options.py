@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,16 +37,6 @@ def parse_counts(text: str) -> Any:  # noqa: ANN401 - a list; typer knows no lis
     return counts
 
 
-def parse_moment(text: str) -> Any:  # noqa: ANN401 - UTC ms; typer would make an int of its own
-    """Parse an ISO-8601 date or time, UTC unless it says otherwise; else a usage error."""
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no date such as 2024-01-31T00:00Z") from error
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-    return int(aware.timestamp() * 1000)
-
-
 def parse_exits(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lists in one argument
     """Parse names of EXITS with commas between; anything else is a usage error."""
     names = tuple(text.split(","))
@@ -57,12 +46,55 @@ def parse_exits(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lis
 
 
 EXITS = ("target", "stop", "time", "opposite")
+
+
+def parse_moment(text: str) -> int:
+    """Parse a date or time into UTC milliseconds; anything else is a usage error."""
+    from candled_adapters.candles.times import TimeCellError, moment
+
+    try:
+        return moment(text, whole=True)
+    except TimeCellError as error:
+        raise typer.BadParameter(f"{error}; give YYYY-MM-DD or YYYY-MM-DDTHH:MM, UTC") from error
+
+
+def parse_columns(text: str) -> Any:  # noqa: ANN401 - a CandleForm, whose module is imported late
+    """Parse a column map; a wrong one is a usage error."""
+    from candled_adapters.candles.names import CandleForm, ColumnMapError
+
+    try:
+        return CandleForm.parse(text)
+    except ColumnMapError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 CandlesOption = Annotated[
-    Path, typer.Option("--candles", help="CSV or CSV.gz with Binance's 12 columns.", metavar="FILE")
+    Path,
+    typer.Option("--candles", help="A candle file: CSV, gzip, zip or parquet.", metavar="FILE"),
+]
+ColumnsOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_columns,
+        help="What the names do not tell: time=Date,volume=Vol ...",
+        metavar="NAME=COLUMN[,...]",
+    ),
 ]
 IntervalOption = Annotated[Any, typer.Option(parser=parse_interval, help="1s to 1M.", metavar="I")]
 FeaturesOption = Annotated[
     str, typer.Option("--features", help="Feature set, built in or a package's.", metavar="NAME")
+]
+AnyIntervalOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_interval, help="1s to 1M; told by the rows when absent.", metavar="I"
+    ),
+]
+SinceOption = Annotated[
+    Any, typer.Option(parser=parse_moment, help="First bar: 2022-01-01, UTC.", metavar="DATE")
+]
+UntilOption = Annotated[
+    Any, typer.Option(parser=parse_moment, help="Bars that open before it.", metavar="DATE")
 ]
 LookaheadOption = Annotated[int, typer.Option(help="Label horizon in bars.", min=1)]
 ProfitOption = Annotated[

@@ -11,21 +11,35 @@ from candled_adapters.candles.candlefile import CandleFile, CandleFileError, rea
 
 def candles_of(path: Path, interval: Interval | None) -> CandleFile:
     """Read a candle file; a last bar that has not closed yet is dropped."""
-    file = read_candles(path, interval, now_ms=int(time.time() * 1000))
+    return some(read_candles(path, interval, now_ms=now_ms()))
+
+
+def some(file: CandleFile) -> CandleFile:
+    """Refuse a file without any closed bar."""
     if not len(file.bars):
         mend = "give a file with closed candles"
-        raise CandleFileError(path, None, None, "its only bar has not closed yet", mend)
+        raise CandleFileError(file.path, None, None, "its only bar has not closed yet", mend)
     return file
+
+
+def now_ms() -> int:
+    """Return the time here (UTC ms), for files that say nothing of their venue's."""
+    return time.time_ns() // 1_000_000
 
 
 def check_out(out: Path, candles: Path) -> None:
     """Refuse a place that could not be written to, before the work and not after it."""
+    check_place(out)
+    if out.exists() and candles.exists() and out.samefile(candles):
+        raise FileExistsError(f"{out} is the candle file itself; name another file to write")
+
+
+def check_place(out: Path) -> None:
+    """Refuse a file that could not be made."""
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a directory; name a file to write")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such directory; make it first")
-    if out.exists() and candles.exists() and out.samefile(candles):
-        raise FileExistsError(f"{out} is the candle file itself; name another file to write")
 
 
 def about(file: CandleFile) -> str:

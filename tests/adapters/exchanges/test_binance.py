@@ -250,6 +250,10 @@ def test_server_time_is_read():
         (418, {"retry-after": "120"}, b"<html>", RefusalKind.BANNED, 120.0),
         (400, {}, b'{"code":-1121,"msg":"Invalid symbol."}', RefusalKind.UNKNOWN_STREAM, 0.0),
         (400, {}, b'{"code":-1120,"msg":"Invalid interval."}', RefusalKind.UNKNOWN_STREAM, 0.0),
+        (400, {}, b'{"code":-1100,"msg":"Illegal characters."}', RefusalKind.REJECTED, 0.0),
+        (404, {}, b"<html>", RefusalKind.REJECTED, 0.0),
+        (451, {}, b'{"code":0,"msg":"Restricted location."}', RefusalKind.REJECTED, 0.0),
+        (403, {}, b"<html>", RefusalKind.FAILED, 0.0),
         (500, {}, b"<html>oops</html>", RefusalKind.FAILED, 0.0),
     ],
 )
