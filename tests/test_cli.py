@@ -24,9 +24,12 @@ from candled.core.bar import HOUR, Bars, Stream
 from candled.core.decision import BarClosed, Evidence, Policy, Side, Source, signals
 from candled.core.engine import Engine, Lane
 from candled.core.features.mar import COLUMNS
+from candled.core.features.scalefree import SCALEFREE
 from candled.core.model import Ranges
 from candled.journal import open_journal
+from candled.lab.labels import LabelParams
 from candled.lab.predict import predict
+from candled.lab.tablefile import read_table
 from candled.lab.tables import feature_table
 from candled_adapters.artifacts.bundle import load_bundle, write_bundle
 from candled_adapters.candles.candlefile import write_candles
@@ -172,6 +175,26 @@ def test_features_are_written_to_the_bit(csv_file: Path, tmp_path: Path):
     expected = feature_table(BARS, HOURLY).to_numpy(dtype=np.float64)
     written = np.array([[float(cell or "nan") for cell in row[:224]] for row in rows])
     assert differing(written, expected) == 0
+
+
+def test_any_set_is_written_in_the_notebooks_own_form(csv_file: Path, tmp_path: Path):
+    """`--features` names a set, `--raw` adds the bars, and a parquet file holds the same bits."""
+    out = tmp_path / "BTCUSDT_1h_features_labeled.parquet"
+    said = succeed(
+        "features", "--candles", csv_file, "--out", out, "--features", "mar-scalefree", "--raw",
+        "--labels",
+    )  # fmt: skip
+    assert said.endswith(f"{out}: 900 rows, 126 columns\n")
+    frame = read_table(out, SCALEFREE)
+    expected = feature_table(BARS, HOURLY, features=SCALEFREE, labels=LabelParams(), raw=True).drop(
+        columns="regime_name"
+    )
+    assert [name for name in frame.columns if name != "regime_name"] == list(expected.columns)
+    written = frame[list(expected.columns)].to_numpy(np.float64)
+    assert differing(written, expected.to_numpy(np.float64)) == 0
+    code, why = fail("features", "--candles", csv_file, "--out", out, "--features", "rsi")
+    assert code == 78
+    assert why.startswith("unknown feature set 'rsi'; known are mar, mar-scalefree, ")
 
 
 def test_train_import_check_show_and_predict_agree(tmp_path: Path):

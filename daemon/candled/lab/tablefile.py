@@ -144,9 +144,10 @@ def _write_parquet(blocks: Iterable[Columns], path: Path) -> None:
     groups = _groups(pa, blocks)
     with replacing(path) as file:
         first = next(groups)
+        floats = [field.name for field in first.schema if field.type == pa.float64()]
         with pq.ParquetWriter(
             file, first.schema, compression="zstd", compression_level=1,
-            use_dictionary=sorted(_TEXTS),
+            use_dictionary=sorted(_TEXTS), use_byte_stream_split=floats,
         ) as writer:  # fmt: skip
             for group in itertools.chain([first], groups):
                 writer.write_table(group)
