@@ -15,6 +15,7 @@ import numpy as np
 from candled.core.bar import MINUTE, Interval, Stream
 from candled.core.decision import (
     Decision,
+    Evidence,
     Probabilities,
     Reason,
     Side,
@@ -168,7 +169,15 @@ def _decision(side: Side, stream: Stream, bar_open: int) -> Decision:
         model_digest="model-digest",
         policy_digest="policy-digest",
         valid_until=bar_open + 2 * MINUTE,
+        novelty=3 / 220 if asked else None,
+        evidence=evidence(side) if side.is_signal else None,
     )
+
+
+def evidence(side: Side) -> Evidence:
+    """Return the highest of a side's bands."""
+    shares = {"coverage": 0.05, "precision": 0.328, "low": 0.29, "high": 0.366, "base_rate": 0.245}
+    return Evidence(side, above=float32(0.55), below=None, n=812, gross_pct=0.17, **shares)
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0, what: str = "") -> None:

@@ -18,15 +18,16 @@ import numpy as np
 import pytest
 
 from candled.core.bar import HOUR, Bars
-from candled.core.decision import signals
+from candled.core.decision import Evidence, Side, signals
 from candled.core.features.mar import COLUMNS
+from candled.core.model import Ranges
 from candled.journal import open_journal
 from candled.lab.predict import predict
 from candled.lab.tables import feature_table
-from candled_adapters.artifacts.bundle import load_bundle
+from candled_adapters.artifacts.bundle import load_bundle, write_bundle
 from candled_adapters.candles.candlefile import write_candles
 from candles import HOURLY, bars_at, candles, differing
-from models import THRESHOLD, bundle, model
+from models import THRESHOLD, bundle, changed, model, spec
 
 COMMANDS = (
     "", "run", "check", "demo", "simulate", "features", "train", "predict", "bench",
@@ -348,6 +349,42 @@ def test_too_few_candles_do_not_make_a_model(tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["c.csv"]
 
 
+def test_show_lays_out_the_evidence(tmp_path: Path):
+    """People see a line for each band, programs all of it with ranges and limits; or that none."""
+    k = len(spec().feature_names)
+    bands = (
+        Evidence(Side.LONG, 0.5, 0.75, 812, 0.0512, 0.3279, 0.29, 0.366, 0.245, 0.17),
+        Evidence(Side.LONG, 0.75, None, 9, 0.001, 0.5, 0.1, 0.9, 0.245, None),
+    )
+    known = changed(
+        evidence=bands,
+        ranges=Ranges(np.arange(k) - 0.5, np.arange(k) + 0.5),
+        abstain_limits=np.array([0.25, 0.5, 0.75], dtype=np.float32),
+    )
+    write_bundle(known, tmp_path / "b")
+    said = succeed("model", "show", tmp_path / "b")
+    table = """
+evidence (out of sample, by the side's probability)
+  side    probability    n  coverage  precision            95 %   base  gross %
+  long    0.5 to 0.75  812     5.12%      0.328  0.290 to 0.366  0.245   +0.170
+  long  0.75 and more    9     0.10%      0.500  0.100 to 0.900  0.245        -
+"""
+    assert table in said
+    assert "\nranges         of 220 features\n" in said
+    assert "\nabstain_limits [0.25, 0.5, 0.75]\n" in said
+    shown = json.loads(succeed("model", "show", tmp_path / "b", "--json"))
+    assert shown["evidence"] == [dataclasses.asdict(band) for band in bands]
+    assert shown["ranges"]["ma6_sma"] == [0.5, 1.5]
+    assert len(shown["ranges"]) == 220
+    assert shown["abstain_limits"] == [0.25, 0.5, 0.75]
+    write_bundle(spec(), tmp_path / "n")
+    said = succeed("model", "show", tmp_path / "n")
+    for key in ("abstain_limits", "ranges", "evidence"):
+        assert f"\n{key:14} None\n" in said
+    shown = json.loads(succeed("model", "show", tmp_path / "n", "--json"))
+    assert (shown["evidence"], shown["ranges"], shown["abstain_limits"]) == ([], None, None)
+
+
 def test_bad_bundles_end_with_78(made: Path, tmp_path: Path):
     """A bundle that is missing or damaged is a matter of configuration; the file is named."""
     (made / "golden.json").write_bytes((made / "golden.json").read_bytes()[:-1])
@@ -408,6 +445,18 @@ def config(folder: Path, old: str = "", new: str = "") -> Path:
         ('"BTCUSDT"', '"ETHUSDT"', "streams.0.symbols: ETHUSDT, but "),
         ('"1h"', '"4h"', "streams.0.interval: 4h, but "),
         ("[mqtt]", '[mqtt]\npassword_file = "no"', "mqtt.password_file: cannot be read"),
+        ("[mqtt]", "[policy]\nnovelty_max = 0.1\n[mqtt]", "  policy.novelty_max: "),
+        (
+            '"bundle"',
+            '"bundle"\npolicy = { abstain = true }',
+            "bundle holds no abstain limits; name a bundle that does or remove the key",
+        ),
+        ('"bundle"', '"bundle"\npolicy = { abstain = true }', "  streams.0.policy.abstain: "),
+        (
+            '"bundle"',
+            '"bundle"\npolicy = { novelty_max = 0.5 }',
+            "bundle holds no training ranges; name a bundle that does or remove the key",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_run_ends_with_78(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import signal
 import sqlite3
@@ -42,12 +43,14 @@ from candled.journal import (
     open_journal,
 )
 from candled.ports import Entry
+from fakes import evidence
 
 BTC = Stream("binance", "BTCUSDT", "1h")
 ETH = Stream("binance", "ETHUSDT", "1h")
 START = 1_735_689_600_000
 NAN = float("nan")
 FILE = "candled.journal"
+LATER = ("$.decision.novelty", "$.decision.evidence")
 
 
 def bar(hour: int, **columns: float) -> Bar:
@@ -90,6 +93,8 @@ def decided(event: BarClosed, side: Side = Side.FLAT) -> Decision:
         model_digest="m",
         policy_digest="p",
         valid_until=opened + 2 * HOUR,
+        novelty=7 / 220 if asked else None,
+        evidence=evidence(side) if side.is_signal else None,
     )
 
 
@@ -141,6 +146,20 @@ def test_entries_come_back_as_they_were_given(tmp_path: Path):
     assert made[2].decision.probabilities == Probabilities(
         0.10000000149011612, 0.25, 0.6499999761581421
     )
+
+
+def test_entries_of_before_evidence_and_novelty_are_read(tmp_path: Path):
+    """An entry that was written without the two has nothing to say of them."""
+    with opened(tmp_path) as journal:
+        (made,) = commit(journal, (BTC, 0, Side.LONG))
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("UPDATE decisions SET entry = json_remove(entry, ?, ?)", LATER)
+        ((text,),) = db.execute("SELECT entry FROM decisions")
+    db.close()
+    assert not {"novelty", "evidence"} & set(json.loads(text)["decision"])
+    decision = dataclasses.replace(made.decision, novelty=None, evidence=None)
+    with opened(tmp_path) as journal:
+        assert journal.after(0, 10) == [dataclasses.replace(made, decision=decision)]
 
 
 def test_bars_come_back_to_the_bit_and_absent_columns_as_nan(tmp_path: Path):

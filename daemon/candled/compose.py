@@ -20,10 +20,18 @@ from urllib.parse import urlsplit
 import structlog
 
 from candled.board import Board
-from candled.config import Config, ConfigError, ExchangeConfig, PolicyConfig, load_config
+from candled.config import (
+    Config,
+    ConfigError,
+    ExchangeConfig,
+    PolicyConfig,
+    StreamConfig,
+    load_config,
+)
 from candled.core.bar import Stream
 from candled.core.decision import Policy
 from candled.core.engine import Engine, Lane
+from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.journal import Journal, open_journal
 from candled.notify import notify
@@ -37,9 +45,11 @@ from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
-from candled_adapters.sinks.payload import Info, ModelInfo
+from candled_adapters.sinks.payload import Info, model_info
 
 DIALECTS: dict[str, Binance] = {"binance-spot": SPOT, "binance-usdm": USDM}
+
+_MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 
 log = structlog.get_logger("candled")
 
@@ -111,6 +121,7 @@ def load_lanes(config: Config, source: Path) -> list[Lane]:
         if part.interval not in venue.intervals:
             problems.append(f"{where}.interval: {venue.name} has no {part.interval} bars")
         policy = _policy(config.policy, part.policy, bundle)
+        problems += _unserved(where, part, model, policy)
         lanes += [
             Lane(Stream(part.exchange, symbol, part.interval), model, policy)
             for symbol in part.symbols
@@ -139,6 +150,15 @@ def _policy(general: PolicyConfig, own: PolicyConfig, bundle: Bundle) -> Policy:
         **own.model_dump(exclude_none=True),
     }
     return Policy(**settings)
+
+
+def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> list[str]:
+    """Tell which gates ask for what the bundle does not hold, each by the key that asks."""
+    return [
+        f"{where + '.' if getattr(part.policy, key) is not None else ''}policy.{key}: "
+        f"{part.bundle} holds no {_MEANS[key]}; name a bundle that does or remove the key"
+        for key in missing_means(model, policy)
+    ]
 
 
 def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
@@ -232,7 +252,7 @@ def _info(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
     return Info(
         version=version("candled"),
         config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
-        models=tuple(ModelInfo(name=m.name, digest=m.digest, evidence={}) for m in models.values()),
+        models=tuple(map(model_info, models.values())),
         streams=tuple(sorted(lane.stream.path for lane in lanes)),
         epoch=epoch,
     )

@@ -146,6 +146,12 @@ class PolicyConfig(_Part):
     """Long only when trending up, short only when trending down; absent: no gate."""
     valid_bars: Annotated[int, Field(ge=1, le=1000)] | None = None
     """A signal expires this many bars after its own bar closed; absent: 1."""
+    novelty_max: Annotated[float, Field(ge=0, le=1)] | None = None
+    """No signal where a larger share of features lies outside the training ranges; absent: any."""
+    abstain: bool | None = None
+    """No signal unless its side is the only class left by the bundle's limits; absent: false."""
+    cooldown_bars: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """No signal when one of so many bars before would have been one; absent: 0."""
 
 
 class StreamConfig(_Part):

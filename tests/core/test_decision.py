@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,9 +84,29 @@ def test_every_policy_setting_is_in_its_digest():
         Policy(regime="default"),
         Policy(regime_gate=True),
         Policy(valid_bars=2),
+        Policy(novelty_max=0.0),
+        Policy(novelty_max=0.1),
+        Policy(abstain=True),
+        Policy(cooldown_bars=1),
+        Policy(cooldown_bars=2),
     ]
     assert len({policy.digest for policy in policies}) == len(policies)
     assert Policy().digest == Policy(threshold=0.6).digest
+
+
+@pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        ({}, "937eed2a6db25e34606d9c8ad70c58df"),
+        (
+            {"threshold": 0.42, "regime": "default", "regime_gate": True, "valid_bars": 3},
+            "7863e8ec8395a192b0cdaa185cb3dca8",
+        ),
+    ],
+)
+def test_a_policy_keeps_its_digest_when_new_settings_appear(settings, digest):
+    """A policy that uses no later gate has the digest it had before there was one."""
+    assert Policy(**settings).digest == digest
 
 
 def test_only_long_and_short_are_signals():

@@ -103,6 +103,16 @@ def test_what_cannot_be_told_is_none():
     assert ratio_interval(every, every) == Interval(1.0, None, None, m)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=20, max_size=60))
+def test_an_interval_holds_its_own_estimate(rows):
+    """However few and lopsided the blocks are, and a share stays within 0 and 1."""
+    hit, selected = np.array(rows).T
+    found = ratio_interval(hit & selected, selected, block=3, draws=20, level=0.2)
+    if found.low is not None:
+        assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
 def test_an_interval_moves_with_a_cost():
     """Shifting moves all that is known and leaves unknown what is not."""
     assert Interval(1.0, 0.5, 2.0, 9).shifted(-1.0) == Interval(0.0, -0.5, 1.0, 9)

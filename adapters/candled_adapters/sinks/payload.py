@@ -14,7 +14,9 @@ A signal, on ``candled/signal/binance/BTCUSDT/1m`` (wrapped here, one line on th
      "probabilities":{"no_trade":0.21,"long":0.6123,"short":0.1777},
      "target":{"profit_pct":0.6,"stop_pct":0.3,"lookahead_bars":10},
      "published_at":"2025-01-01T00:01:00.042Z","valid_until":"2025-01-01T00:02:00Z",
-     "valid_until_ms":1735689720000,"lateness_ms":38,"source":"ws","live":true,"supersedes":null}
+     "valid_until_ms":1735689720000,"lateness_ms":38,"source":"ws","live":true,"supersedes":null,
+     "novelty":0.0136,"evidence":{"above":0.55,"below":null,"n":812,"coverage":0.05,
+     "precision":0.328,"low":0.29,"high":0.366,"base_rate":0.245,"gross_pct":0.17}}
 
 Times are UTC; a name ending in ``_ms`` is milliseconds since 1970, the same name without it
 ISO-8601 with ``Z``. Numbers are written with the fewest digits that give back the same bits: prices
@@ -32,7 +34,8 @@ from msgspec import Meta
 
 from candled.core import regime
 from candled.core.bar import iso
-from candled.core.decision import Probabilities, Side, Target
+from candled.core.decision import Evidence, Probabilities, Side, Target
+from candled.core.model import Model
 from candled.ports import Entry, Health
 
 SignalSide = Literal["long", "short"]
@@ -40,6 +43,7 @@ AnySide = Literal["long", "short", "flat", "no_decision"]
 Reason = Annotated[str | None, Meta(description="Why it is not what the bare model would say")]
 Position = Annotated[int, Meta(ge=0, le=2, description="0 ranging, 1 trending up, 2 trending down")]
 Unit = Annotated[float, Meta(ge=0, le=1, description="A float32 in its shortest decimal text")]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Seq = Annotated[int, Meta(ge=1, description="Contiguous within a stream and an epoch, from 1")]
 
 
@@ -60,6 +64,20 @@ class Goal(msgspec.Struct, frozen=True):
     profit_pct: float
     stop_pct: float
     lookahead_bars: int
+
+
+class Showing(msgspec.Struct, frozen=True):
+    """What out-of-sample rows showed when a side's probability was in one band."""
+
+    above: Annotated[Unit, Meta(description="Lower edge of the band, which belongs to it")]
+    below: Annotated[Unit | None, Meta(description="Upper edge, which does not; null: none")]
+    n: Annotated[int, Meta(ge=0, description="How many rows fell into the band")]
+    coverage: Annotated[Share, Meta(description="Their share of all out-of-sample rows")]
+    precision: Annotated[Share, Meta(description="The share of them for which the side was right")]
+    low: Annotated[Share, Meta(description="Lower end of the precision's 95 % interval")]
+    high: Annotated[Share, Meta(description="Its upper end")]
+    base_rate: Annotated[Share, Meta(description="Of all out-of-sample rows, right for the side")]
+    gross_pct: Annotated[float | None, Meta(description="Mean result before costs; null: unknown")]
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +102,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     digest: Annotated[str, Meta(description="Of the model bundle")]
     policy: Annotated[str, Meta(description="Digest of the policy")]
     decided_at: Annotated[str, Meta(description="Venue's clock")]
+    novelty: Annotated[
+        Share | None, Meta(description="Of the features outside their training ranges; or unknown")
+    ]
 
 
 class Effect(Subject, frozen=True, kw_only=True):
@@ -94,6 +115,9 @@ class Effect(Subject, frozen=True, kw_only=True):
     valid_until_ms: int
     lateness_ms: Annotated[int, Meta(description="From the end of the bar to its arrival here")]
     source: Annotated[Literal["ws", "rest", "backfill"], Meta(description="How the bar arrived")]
+    evidence: Annotated[
+        Showing | None, Meta(description="At this confidence; null when unknown or no signal")
+    ]
 
 
 class Signal(Effect, frozen=True, kw_only=True, tag_field="schema", tag="candled.signal/1"):
@@ -141,7 +165,9 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     digest: str
-    evidence: dict[str, Any]
+    evidence: Annotated[
+        dict[SignalSide, tuple[Showing, ...]], Meta(description="Bands of each side, where known")
+    ]
 
 
 class Info(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.info/1"):
@@ -231,6 +257,30 @@ def will(instance: str, epoch: str) -> bytes:
     )
 
 
+def model_info(model: Model) -> ModelInfo:
+    """Return what is said of a model in use."""
+    evidence: dict[SignalSide, tuple[Showing, ...]] = {
+        name: tuple(_showing(band) for band in model.evidence if band.side is side)
+        for side, name in _SIGNAL_SIDES.items()
+        if model.evidence
+    }
+    return ModelInfo(name=model.name, digest=model.digest, evidence=evidence)
+
+
+def _showing(band: Evidence) -> Showing:
+    return Showing(
+        above=shortest(band.above),
+        below=None if band.below is None else shortest(band.below),
+        n=band.n,
+        coverage=band.coverage,
+        precision=band.precision,
+        low=band.low,
+        high=band.high,
+        base_rate=band.base_rate,
+        gross_pct=band.gross_pct,
+    )
+
+
 def _odds(probabilities: Probabilities) -> Odds:
     return Odds(
         shortest(probabilities.no_trade),
@@ -276,6 +326,7 @@ def _subject(entry: Entry, epoch: str) -> dict[str, Any]:
         "digest": decision.model_digest,
         "policy": decision.policy_digest,
         "decided_at": _iso(entry.decided_ms),
+        "novelty": decision.novelty,
     }
 
 
@@ -287,4 +338,5 @@ def _effect(entry: Entry, epoch: str) -> dict[str, Any]:
     fields["valid_until_ms"] = decision.valid_until
     fields["lateness_ms"] = entry.received_ms - decision.bar_close
     fields["source"] = entry.source.value
+    fields["evidence"] = _showing(decision.evidence) if decision.evidence else None
     return fields

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final
 
@@ -36,14 +36,23 @@ class Side(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a decision is not what the bare model and threshold would say."""
+    """Why a decision is not what the bare model and threshold would say.
+
+    The last four are gates, in the order in which they are asked: the first that closes is named.
+    """
 
     WARMUP = "warmup"
     """Too few bars yet for a feature row that does not depend on where history starts."""
     NOT_FINITE = "features_not_finite"
     """A feature is NaN or infinite: the model must not be asked."""
+    AMBIGUOUS = "ambiguous"
+    """The classes that the model cannot rule out are not just the signal's own."""
+    NOVELTY = "novelty"
+    """Too many features lie outside the ranges that the model was trained on."""
     REGIME = "regime_gate"
     """A long outside Trending Up or a short outside Trending Down."""
+    COOLDOWN = "cooldown"
+    """One of the stream's last few bars has passed all other gates already."""
 
 
 class Quality(StrEnum):
@@ -95,6 +104,38 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What out-of-sample rows showed when a side's probability was in one band, above <= p < below.
+
+    A band's edges are float32 values, widened exactly. Shares are from 0 to 1.
+    """
+
+    side: Side
+    """Long or short."""
+    above: float
+    below: float | None
+    """None for the last band, which has no upper edge."""
+    n: int
+    """How many rows fell into the band."""
+    coverage: float
+    """Their share of all out-of-sample rows."""
+    precision: float
+    """The share of them for which the side was right."""
+    low: float
+    """Lower end of the precision's 95 % interval."""
+    high: float
+    """Its upper end."""
+    base_rate: float
+    """The share of all out-of-sample rows for which the side was right."""
+    gross_pct: float | None
+    """Mean result of a trade on these rows before costs (percent); None when not measured."""
+
+    def covers(self, probability: float) -> bool:
+        """Whether a probability, a float32 widened exactly, lies in the band."""
+        return self.above <= probability and (self.below is None or probability < self.below)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How probabilities become signals. Part of every decision's id."""
 
@@ -106,11 +147,30 @@ class Policy:
     """Allow long only in regime 1 and short only in regime 2."""
     valid_bars: int = 1
     """A signal may be acted on until this many bars after its own have closed."""
+    novelty_max: float | None = None
+    """The largest share of features outside the training ranges that a signal may have."""
+    abstain: bool = False
+    """Suppress a signal unless its side is the only class that the model cannot rule out."""
+    cooldown_bars: int = 0
+    """Suppress a signal if any of so many bars before its own has passed all other gates."""
 
     @property
     def digest(self) -> str:
         """Hex digest of the settings (16 bytes)."""
-        return _digest(json.dumps(asdict(self), sort_keys=True))
+        settings = {
+            field.name: (getattr(self, field.name), field.default) for field in fields(self)
+        }
+        said = {
+            name: value
+            for name, (value, default) in settings.items()
+            if name in _ALWAYS_SAID or value != default
+        }
+        return _digest(json.dumps(said, sort_keys=True))
+
+
+#: The settings that every policy's digest is made of. One that was added later is part of it only
+#: when it is set, so that the ids of decisions made before it was there stay what they are.
+_ALWAYS_SAID: Final = frozenset({"threshold", "regime", "regime_gate", "valid_bars"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +204,11 @@ class Decision:
     policy_digest: str
     valid_until: int
     """Not to be acted on after this (UTC ms, venue's clock)."""
+    novelty: float | None = None
+    """Share of the features outside their training ranges, where these are known; the model was
+    asked."""
+    evidence: Evidence | None = None
+    """Of the band that the signal's probability lies in, where it is known; None without signal."""
 
 
 SIDES: Final = (Side.FLAT, Side.LONG, Side.SHORT)

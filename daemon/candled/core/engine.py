@@ -16,30 +16,19 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bar, Bars, Interval, Stream
 from candled.core.decision import (
-    SIDES,
     BarClosed,
     Decision,
     Policy,
-    Probabilities,
     Quality,
     Reason,
     Side,
     decision_id,
-    signals,
 )
 from candled.core.features import FeatureState
+from candled.core.gates import Answer, Cooldown, answers, closed_gate, missing_means
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
-from candled.core.regime import (
-    INPUTS,
-    RANGING,
-    TRENDING_DOWN,
-    TRENDING_UP,
-    RegimeMachine,
-    regime_rule,
-)
-
-_ALLOWED_IN = {Side.LONG: TRENDING_UP, Side.SHORT: TRENDING_DOWN}
+from candled.core.regime import INPUTS, RANGING, RegimeMachine, regime_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +39,11 @@ class Lane:
     model: Model
     policy: Policy
 
+    @property
+    def history(self) -> int:
+        """How many bars make a decision independent of where the history starts."""
+        return self.model.features.history + self.policy.cooldown_bars
+
 
 @dataclass(slots=True)
 class _Progress:
@@ -58,6 +52,7 @@ class _Progress:
     lane: Lane
     interval: Interval
     regime: RegimeMachine
+    cooldown: Cooldown
     policy_digest: str
     bars: int = 0
     from_listing: bool = False
@@ -87,10 +82,27 @@ class _Progress:
             flags.append(Quality.ZERO_VOLUME)
         return tuple(flags)
 
-    def warming(self) -> bool:
-        """Whether a row could still depend on where the history starts."""
+    def unsettled(self) -> bool:
+        """Whether a feature row could still depend on where the history starts."""
         features = self.lane.model.features
         return self.bars < (features.window if self.from_listing else features.history)
+
+    def warming(self) -> bool:
+        """Whether a decision could: the cooldown looks at rows before its own."""
+        return self.unsettled() if self.from_listing else self.bars < self.lane.history
+
+    def judge(self, answer: Answer | None, regime: int) -> tuple[Side, Reason | None]:
+        """Decide the newest bar from the model's answer, None when it could not be asked."""
+        side = answer.side if answer else Side.NO_DECISION
+        reason = closed_gate(self.lane.policy, answer, regime) if answer else None
+        cooling = self.cooldown.step(passes=side.is_signal and reason is None)
+        if self.warming():
+            return Side.NO_DECISION, Reason.WARMUP
+        if answer is None:
+            return Side.NO_DECISION, Reason.NOT_FINITE
+        if cooling:
+            reason = Reason.COOLDOWN
+        return (Side.FLAT if reason else side), reason
 
 
 @dataclass(slots=True)
@@ -139,6 +151,10 @@ class Engine:
         for row, lane in enumerate(members):
             if lane.stream in self._places:
                 raise ValueError(f"{lane.stream.path} is given to two models")
+            if missing := missing_means(model, lane.policy):
+                raise ValueError(
+                    f"{lane.stream.path}: {model.name} has not what {missing[0]} needs"
+                )
             self._places[lane.stream] = (group, row)
 
     @property
@@ -148,7 +164,8 @@ class Engine:
 
     def history(self, stream: Stream) -> int:
         """How many bars `warm` wants for this stream."""
-        return self._places[stream][0].model.features.history
+        group, row = self._places[stream]
+        return group.lanes[row].lane.history
 
     def warm(self, stream: Stream, bars: Bars, *, from_listing: bool) -> None:
         """Begin a stream anew with its history, oldest first; nothing is decided.
@@ -156,6 +173,13 @@ class Engine:
         `from_listing` says that the venue has no earlier bar: then even a short history is whole.
         """
         group, row = self._places[stream]
+        lane = group.lanes[row].lane
+        tail = max(0, len(bars) - lane.policy.cooldown_bars)
+        self._fill(group, row, bars[:tail], from_listing=from_listing)
+        for bar in bars[tail:]:  # the cooldown remembers which of them would have been signals
+            _decide_group(group, [row], [bar])
+
+    def _fill(self, group: _Group, row: int, bars: Bars, *, from_listing: bool) -> None:
         progress = _progress(group.lanes[row].lane)
         progress.from_listing = from_listing
         for open_time in bars.open_time.tolist():
@@ -193,6 +217,7 @@ def _progress(lane: Lane) -> _Progress:
         lane=lane,
         interval=Interval(lane.stream.interval),
         regime=RegimeMachine(regime_rule(lane.policy.regime)),
+        cooldown=Cooldown(lane.policy.cooldown_bars),
         policy_digest=lane.policy.digest,
     )
 
@@ -217,57 +242,34 @@ def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> li
         lane.advance(bar.open_time)
     features = group.features(rows, bars)
     regimes = group.step_regimes(rows, features)
-    finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()
-    reasons = [_unfit(lane, finite=ok) for lane, ok in zip(lanes, finite, strict=True)]
-    answers = _ask(group.model, lanes, features, reasons)
+    found = _ask(group.model, lanes, features)
     return [
-        _decision(lane, bar, regime, reason, answer)
-        for lane, bar, regime, reason, answer in zip(
-            lanes, bars, regimes, reasons, answers, strict=True
-        )
+        _decision(lane, bar, regime, answer)
+        for lane, bar, regime, answer in zip(lanes, bars, regimes, found, strict=True)
     ]
 
 
-def _unfit(lane: _Progress, *, finite: bool) -> Reason | None:
-    """Why the model must not be asked about this lane's newest row, if so."""
-    if lane.warming():
-        return Reason.WARMUP
-    return None if finite else Reason.NOT_FINITE
-
-
-_Answer = tuple[Probabilities, Side]
-
-
 def _ask(
-    model: Model,
-    lanes: Sequence[_Progress],
-    features: NDArray[np.float64],
-    reasons: Sequence[Reason | None],
-) -> list[_Answer | None]:
+    model: Model, lanes: Sequence[_Progress], features: NDArray[np.float64]
+) -> list[Answer | None]:
     """Ask the model once about all fit rows; None for the others."""
-    fit = [index for index, reason in enumerate(reasons) if reason is None]
-    answers: list[_Answer | None] = [None] * len(lanes)
-    if not fit:
-        return answers
-    probabilities = model.probabilities(features[fit])
-    sides = signals(probabilities, [lanes[index].lane.policy.threshold for index in fit])
-    for index, values, side in zip(fit, probabilities.tolist(), sides.tolist(), strict=True):
-        answers[index] = (Probabilities(*values), SIDES[side])
-    return answers
+    finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()
+    fit = [index for index, lane in enumerate(lanes) if finite[index] and not lane.unsettled()]
+    found: list[Answer | None] = [None] * len(lanes)
+    if fit:
+        thresholds = [lanes[index].lane.policy.threshold for index in fit]
+        for index, answer in zip(fit, answers(model, features[fit], thresholds), strict=True):
+            found[index] = answer
+    return found
 
 
 def _decision(
-    progress: _Progress,
-    bar: Bar,
-    regimes: tuple[int, int],
-    reason: Reason | None,
-    answer: _Answer | None,
+    progress: _Progress, bar: Bar, regimes: tuple[int, int], answer: Answer | None
 ) -> Decision:
     lane, policy, model = progress.lane, progress.lane.policy, progress.lane.model
     raw_regime, regime = regimes
-    probabilities, side = answer or (None, Side.NO_DECISION)
-    if policy.regime_gate and _ALLOWED_IN.get(side, regime) != regime:
-        side, reason = Side.FLAT, Reason.REGIME
+    side, reason = progress.judge(answer, regime)
+    said = None if side is Side.NO_DECISION else answer
     end = progress.interval.end(bar.open_time)
     return Decision(
         id=decision_id(lane.stream, model.digest, progress.policy_digest, bar.open_time, 0),
@@ -277,7 +279,7 @@ def _decision(
         revision=0,
         side=side,
         reason=reason,
-        probabilities=probabilities,
+        probabilities=said.probabilities if said else None,
         threshold=policy.threshold,
         target=model.target,
         price=bar.close,
@@ -288,6 +290,8 @@ def _decision(
         model_digest=model.digest,
         policy_digest=progress.policy_digest,
         valid_until=_valid_until(progress.interval, end, policy.valid_bars),
+        novelty=said.novelty if said else None,
+        evidence=model.evidence_of(side, said.probability) if said and side.is_signal else None,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.decision import Target
+from candled.core.decision import Evidence, Side, Target
 from candled.core.features import FeatureSet
 
 CLASSES: Final = ("no_trade", "long", "short")
@@ -125,6 +125,21 @@ def as_ubjson(serialized: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranges:
+    """What each feature ranged over in training; both ends belong to it."""
+
+    low: NDArray[np.float64]
+    """[k]"""
+    high: NDArray[np.float64]
+    """[k] at least `low`."""
+
+    def share_outside(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return [n], the share of the k features of each row [n, k] that lie outside."""
+        outside = (features < self.low) | (features > self.high)
+        return np.asarray(np.count_nonzero(outside, axis=1) / features.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What training (or an import) yields, and what a bundle on disk holds."""
 
@@ -147,6 +162,12 @@ class ModelSpec:
     """Preset of the regime machine that the labels were made with."""
     provenance: Mapping[str, object]
     """Plain JSON values: training range, data hash, samples, library versions, evaluation."""
+    evidence: tuple[Evidence, ...] = ()
+    """Bands of each side, ascending and without holes; empty when nothing is known."""
+    ranges: Ranges | None = None
+    """None when they are not known."""
+    abstain_limits: NDArray[np.float32] | None = None
+    """[3] class-conditional conformal limits; None when they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +188,12 @@ class Model:
     threshold: float
     """The threshold that the model was published with."""
     target: Target | None
+    evidence: tuple[Evidence, ...] = ()
+    """Bands of each side, ascending and without holes; empty when nothing is known."""
+    ranges: Ranges | None = None
+    """None when they are not known."""
+    abstain_limits: NDArray[np.float32] | None = None
+    """[3] a class whose probability is below its limit is ruled out; None when not known."""
 
     def scaled(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Scale rows [n, k] as StandardScaler does, then round to what XGBoost reads."""
@@ -175,6 +202,29 @@ class Model:
     def probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return [n, 3] (no trade, long, short) for finite feature rows [n, k]."""
         return self.booster.predict(self.scaled(features))
+
+    def novelty(self, features: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Return [n], the share of each row's features outside the training ranges, if known."""
+        return self.ranges.share_outside(features) if self.ranges else None
+
+    def ambiguous(
+        self, probabilities: NDArray[np.float32], classes: NDArray[np.integer]
+    ) -> NDArray[np.bool_] | None:
+        """Return [n], whether more or else than a row's own class remains, if limits are known.
+
+        The prediction set of probabilities [n, 3] is each class with probability >= its limit,
+        compared in float32; `classes` [n] are the classes that should be alone in it.
+        """
+        if self.abstain_limits is None:
+            return None
+        inside = probabilities >= self.abstain_limits
+        own = inside[np.arange(len(classes)), classes]
+        return np.asarray(~own | (np.count_nonzero(inside, axis=1) != 1))
+
+    def evidence_of(self, side: Side, probability: float) -> Evidence | None:
+        """Return what is known of a side's signals at this probability (a float32, widened)."""
+        bands = (band for band in self.evidence if band.side is side)
+        return next((band for band in bands if band.covers(probability)), None)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.number] | NDArray[np.bool_]
 
 BLOCK: Final = 48
 """Rows in a block: twice the lookahead of the usual labels. Never fewer than the lookahead."""
@@ -48,7 +49,7 @@ class Interval:
 
 
 def mean_interval(
-    values: NDArray[np.number],
+    values: Numbers,
     *,
     block: int = BLOCK,
     draws: int = DRAWS,
@@ -67,8 +68,8 @@ def mean_interval(
 
 
 def ratio_interval(
-    part: NDArray[np.number],
-    whole: NDArray[np.number],
+    part: Numbers,
+    whole: Numbers,
     *,
     block: int = BLOCK,
     draws: int = DRAWS,
@@ -79,7 +80,8 @@ def ratio_interval(
 
     The precision of the selected rows is ``ratio_interval(hit & selected, selected)``, their mean
     outcome ``ratio_interval(outcome * selected, selected)``. `n` is the number of rows where
-    `whole` is not 0; draws in which it sums to 0 are left out.
+    `whole` is not 0; draws in which it sums to 0 are left out. The interval is widened to hold its
+    estimate where few and lopsided blocks would leave that outside.
 
     Raises:
         ValueError: lengths that differ, a value that is not finite, or settings out of range.
@@ -101,7 +103,7 @@ def ratio_interval(
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2]).tolist()
     if low == high:
         return Interval(estimate, None, None, len(counted))
-    return Interval(estimate, low, high, len(counted))
+    return Interval(estimate, min(low, estimate), max(high, estimate), len(counted))
 
 
 def _redrawn_sums(columns: Floats, block: int, draws: int, seed: int) -> Floats:

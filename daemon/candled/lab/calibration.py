@@ -1,8 +1,11 @@
 """Confidence that means what it says: one temperature for a model's answers.
 
-A model that is too sure of itself is cooled by dividing its margins by T > 1 (softmax(margin / T)),
-one that is too timid by T < 1. The order of the classes of a row never changes. Source: C. Guo et
-al., "On Calibration of Modern Neural Networks" (2017), section 4.2, https://arxiv.org/abs/1706.04599
+A model that is too sure of itself is cooled: what its trees add to the margins is divided by T > 1,
+so that its answers move towards its base, which is what it says when it knows nothing (the class
+shares of its training rows). One that is too timid has T < 1. With an even base this is the
+temperature of C. Guo et al., "On Calibration of Modern Neural Networks" (2017), section 4.2,
+https://arxiv.org/abs/1706.04599 ; with the true one, cooling a model that knows nothing ends where
+it should, at the base rates.
 
 Knows probabilities, classes and XGBoost's file format; no features and no files.
 """
@@ -25,6 +28,7 @@ COLDEST: Final = 0.01
 HOTTEST: Final = 100.0
 _PRECISION: Final = 1e-7
 """Of the logarithm of T."""
+_ROUNDING: Final = 1e-9
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 """What stands for a probability that has underflowed to 0, whose logarithm is lost."""
 
@@ -34,60 +38,78 @@ class CalibrationError(ValueError):
 
 
 def fit_temperature(
-    probabilities: Probabilities, y: Classes, weights: Floats | None = None
+    probabilities: Probabilities,
+    y: Classes,
+    weights: Floats | None = None,
+    *,
+    base: Probabilities | None = None,
 ) -> float:
     """Return the T whose `tempered` probabilities have the least log-loss, to 1e-6 of T.
 
     In 1/T the log-loss is convex, so its slope is searched for the one place where it is zero. Fit
-    it on rows that the model was not trained on.
+    it on rows that the model was not trained on. Answers that are worse than none want to be cooled
+    without end; they get T = 100, which leaves next to nothing of them.
 
     Args:
         probabilities: [m, k] of the model.
         y: [m] true classes.
         weights: [m] of the rows, 0 or more; None counts each row once.
+        base: [k] or [m, k], all above 0; None is even.
 
     Raises:
         CalibrationError: no rows, values that are no probabilities or weights, answers that are
-            uniform, or a best T outside 0.01 to 100.
+            all the base, or a best T below 0.01.
     """
     if weights is None:
         weights = np.ones(len(y))
     _refuse_bad_answers(probabilities, y, weights)
-    logs = _logs(probabilities)
-    if not np.ptp(logs[weights > 0], axis=1).any():
-        raise CalibrationError("all answers are uniform: no temperature changes them")
+    ground = _ground(probabilities, base)
+    logs = _logs(probabilities) - ground
+    if not (np.ptp(logs[weights > 0], axis=1) > _ROUNDING).any():
+        raise CalibrationError("all answers are the base: no temperature changes them")
+
+    def slope(temperature: float) -> float:
+        """Of the log-loss in 1/T: above 0 where a larger T would be better."""
+        expected = np.sum(_softmax(ground + logs / temperature) * logs, axis=1)
+        return float(np.sum(weights * (expected - logs[np.arange(len(y)), y])))
+
     low, high = np.log(COLDEST), np.log(HOTTEST)
-    if _slope(logs, y, weights, COLDEST) <= 0 or _slope(logs, y, weights, HOTTEST) >= 0:
+    if slope(COLDEST) <= 0:
         raise CalibrationError(
-            f"the best temperature is not between {COLDEST} and {HOTTEST}: the answers are all "
-            "right, or worse than none; fit on more rows that the model was not trained on"
+            f"the best temperature is below {COLDEST}: the answers are all right; fit on more "
+            "rows that the model was not trained on"
         )
+    if slope(HOTTEST) >= 0:
+        return HOTTEST
     while high - low > _PRECISION:
         middle = (low + high) / 2
-        if _slope(logs, y, weights, float(np.exp(middle))) > 0:
+        if slope(float(np.exp(middle))) > 0:
             low = middle
         else:
             high = middle
     return float(np.exp((low + high) / 2))
 
 
-def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Return softmax(log(p) / T) [m, k]; a probability of 0 counts as the smallest normal float32.
+def tempered(
+    probabilities: Probabilities, temperature: float, base: Probabilities | None = None
+) -> Probabilities:
+    """Return softmax(log(b) + (log(p) - log(b)) / T) [m, k] for a base b [k] or [m, k], or even.
 
-    Raises CalibrationError unless T is a finite number above 0.
+    A probability of 0 counts as the smallest normal float32. Raises CalibrationError unless T is a
+    finite number above 0.
     """
     _refuse_bad_temperature(temperature)
-    return _softmax(_logs(probabilities) / temperature).astype(np.float32)
+    ground = _ground(probabilities, base)
+    return _softmax(ground + (_logs(probabilities) - ground) / temperature).astype(np.float32)
 
 
 def fold_temperature(booster: bytes, temperature: float) -> bytes:
     """Return the model with T in it: whoever asks it gets tempered probabilities.
 
-    A softprob model's margin is its intercept plus one leaf of every tree, so all of them are
-    divided by T and rounded to float32. Nothing else changes. Schema:
+    A softprob model's margin is its intercept plus one leaf of every tree. The leaves are divided
+    by T and rounded to float32; the intercept, which is the base, stays. Schema:
     https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html (a node is a leaf where
-    `left_children` is -1, its value then is in `split_conditions`; the intercept is `base_score`,
-    one number or, since 3.1, one for each class, as text).
+    `left_children` is -1, its value then is in `split_conditions`).
 
     Args:
         booster: an XGBoost tree model of objective multi:softprob, UBJSON or JSON.
@@ -104,9 +126,6 @@ def fold_temperature(booster: bytes, temperature: float) -> bytes:
     document = json.loads(Booster(booster).text())
     learner = document["learner"]
     _refuse_other_models(learner)
-    intercept = json.loads(learner["learner_model_param"]["base_score"])
-    folded = _divided(np.atleast_1d(intercept), temperature)
-    learner["learner_model_param"]["base_score"] = json.dumps(folded)
     for tree in learner["gradient_booster"]["model"]["trees"]:
         _fold_tree(tree, temperature)
     return Booster(json.dumps(document).encode()).ubjson()
@@ -125,10 +144,22 @@ def _divided(values: Floats, temperature: float) -> list[float]:
     return divided
 
 
-def _slope(logs: Floats, y: Classes, weights: Floats, temperature: float) -> float:
-    """Return the slope of the log-loss in 1/T: above 0 where a larger T would be better."""
-    expected = np.sum(_softmax(logs / temperature) * logs, axis=1)
-    return float(np.sum(weights * (expected - logs[np.arange(len(y)), y])))
+def base_of(booster: bytes) -> Probabilities:
+    """Return [3] what a softprob model answers when no tree adds anything.
+
+    Its intercept, `base_score`, is one number or, since XGBoost 3.1, one for each class, as text.
+    Raises ModelError for bytes that are no model.
+    """
+    parameters = json.loads(Booster(booster).text())["learner"]["learner_model_param"]
+    intercept = np.atleast_1d(np.array(json.loads(parameters["base_score"])))
+    classes = int(parameters["num_class"])
+    shares = _softmax(np.broadcast_to(intercept, (1, classes)))
+    return np.asarray(shares[0], dtype=np.float32)
+
+
+def _ground(probabilities: Probabilities, base: Probabilities | None) -> Floats:
+    """Return the logarithm of the base, in a shape that goes with the answers."""
+    return np.zeros(1) if base is None else _logs(np.broadcast_to(base, probabilities.shape))
 
 
 def _logs(probabilities: Probabilities) -> Floats:

@@ -20,20 +20,24 @@ from candled.core.model import Model
 from candled.lab.controls import Trial, leak_trials, planted_signal, shuffled_labels
 from candled.lab.dataset import Dataset, Material, TrainingError, honest_rows
 from candled.lab.labels import LabelParams
+from candled.lab.publishing import limits_in_effect, published, recooled
 from candled.lab.recipe import Recipe
 from candled.lab.splits import Fold, walk_forward
+from candled.lab.thresholds import Threshold, fixed
 from candled.lab.touch import Outcomes, outcomes
 from candled.lab.walkforward import (
     Answers,
     Learner,
     OutOfSample,
     Progress,
+    base_of_trees,
     class_shares,
     logistic_regression,
     out_of_sample,
     prequential,
     regime_shares,
     silent,
+    temperature_of,
     trees,
 )
 
@@ -42,8 +46,8 @@ Classes = NDArray[np.int8]
 BASELINES: Final[dict[str, Learner]] = {
     "class shares": class_shares,
     "regime shares": regime_shares,
-    "logistic regression": logistic_regression,
 }
+_LINEAR: Final = "logistic regression"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,20 @@ class Study:
     """q answers as the trees gave them."""
     tested: OutOfSample
     """The same, calibrated by what earlier folds had shown; equal to `raw` for a finished model."""
+    finished: OutOfSample
+    """The same, calibrated once for all as the finished model is."""
     temperatures: tuple[float, ...]
     """Of each fold; empty for a finished model."""
     baselines: dict[str, Answers]
     """[q, 3] by name: fitted on each fold's train rows, without a model or with a plain one."""
     outcomes: Outcomes
     """[n] what a trade of each bar brought, entered at the next open."""
-    threshold: float
-    """The threshold that the model is published with."""
+    threshold: Threshold
+    """That the model is published with, and what it was chosen from."""
+    limits: NDArray[np.float32]
+    """[q] the threshold in effect for each tested row: chosen by what came before its fold."""
+    temperature: float
+    """What the finished model's trees are cooled by; 1 when they are taken as they are."""
     importances: tuple[tuple[str, float], ...]
     """Features by their share of the gain, best first; empty when there is no finished model."""
     controls: Controls | None = None
@@ -108,21 +118,22 @@ def walk_forward_study(
     features: FeatureSet,
     recipe: Recipe,
     *,
-    threshold: float,
     model: Model | None = None,
     progress: Progress = silent,
 ) -> Study:
     """Judge a recipe: fitted on the past, block after block, and asked about what follows.
 
-    `model` is what the recipe made of all rows, where there is one; `threshold` its threshold.
-    Raises TrainingError.
+    `model` is what the recipe made of all rows, where there is one. Raises TrainingError, also
+    when the recipe's threshold finds no support.
     """
     dataset = honest_rows(of, features, recipe.labels.lookahead_bars)
     folds = recipe_folds(dataset, recipe)
     raw = out_of_sample(dataset, folds, trees(recipe), progress, "walk-forward")
-    tested, temperatures = (
-        prequential(raw, dataset.classes) if recipe.calibrate else (raw, (1.0,) * len(folds))
-    )
+    base = out_of_sample(dataset, folds, base_of_trees(recipe)).probabilities
+    temperature, tested, temperatures = _calibrated(raw, base, dataset.classes, recipe)
+    traded = outcomes(of.bars, recipe.labels)
+    finished = recooled(raw, base, temperature)
+    gross = (traded.long.gross_pct[dataset.begin], traded.short.gross_pct[dataset.begin])
     return Study(
         title=f"walk-forward of {features.name}, {recipe.label_rule} labels",
         symbol=symbol,
@@ -133,10 +144,13 @@ def walk_forward_study(
         folds=folds,
         raw=raw,
         tested=tested,
+        finished=finished,
         temperatures=temperatures,
-        baselines=_baselines(dataset, folds, progress),
-        outcomes=outcomes(of.bars, recipe.labels),
-        threshold=threshold,
+        baselines=_baselines(dataset, folds),
+        outcomes=traded,
+        threshold=published(recipe.threshold, finished, gross),
+        limits=limits_in_effect(recipe.threshold, tested, gross),
+        temperature=temperature,
         importances=importances(model) if model else (),
     )
 
@@ -147,14 +161,15 @@ def model_study(
     params: LabelParams,
     trained_until: int,
     *,
-    threshold: float,
-    progress: Progress = silent,
+    threshold: float | None = None,
 ) -> Study:
     """Judge a finished model by the rows after the last bar that it was trained on.
 
     `trained_until` is that bar's open time (UTC ms); rows whose labels overlap those of training
-    are left out. Raises TrainingError when nothing is left.
+    are left out. `threshold` is the model's own unless given. Raises TrainingError when nothing is
+    left.
     """
+    limit = fixed(model.threshold if threshold is None else threshold)
     dataset = honest_rows(of, model.features, params.lookahead_bars)
     fold = _after(dataset, of, trained_until, params)
     answers = model.probabilities(dataset.features[fold.test])
@@ -169,16 +184,20 @@ def model_study(
         folds=(fold,),
         raw=tested,
         tested=tested,
+        finished=tested,
         temperatures=(),
-        baselines=_baselines(dataset, (fold,), progress),
+        baselines=_baselines(dataset, (fold,)),
         outcomes=outcomes(of.bars, params),
-        threshold=threshold,
+        threshold=limit,
+        limits=np.full(len(fold.test), limit.value, dtype=np.float32),
+        temperature=1.0,
         importances=importances(model),
     )
 
 
 def with_controls(study: Study, recipe: Recipe, progress: Progress = silent) -> Study:
-    """Add the trials of the method on the study's rows, with a recipe's small trees."""
+    """Add a plain linear model, and the trials of the method with a recipe's small trees."""
+    linear = out_of_sample(study.dataset, study.folds, logistic_regression, progress, _LINEAR)
     by_time, at_random = leak_trials(study.dataset, recipe, progress)
     controls = Controls(
         shuffled=shuffled_labels(study.dataset, recipe, progress),
@@ -186,7 +205,8 @@ def with_controls(study: Study, recipe: Recipe, progress: Progress = silent) -> 
         by_time=by_time,
         at_random=at_random,
     )
-    return dataclasses.replace(study, controls=controls)
+    baselines = {**study.baselines, _LINEAR: linear.probabilities}
+    return dataclasses.replace(study, baselines=baselines, controls=controls)
 
 
 def recipe_folds(dataset: Dataset, recipe: Recipe) -> tuple[Fold, ...]:
@@ -217,11 +237,20 @@ def importances(model: Model) -> tuple[tuple[str, float], ...]:
     return tuple((name, gain / total) for name, gain in best_first)
 
 
-def _baselines(dataset: Dataset, folds: Sequence[Fold], progress: Progress) -> dict[str, Answers]:
+def _baselines(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, Answers]:
     return {
-        name: out_of_sample(dataset, folds, learner, progress, name).probabilities
+        name: out_of_sample(dataset, folds, learner).probabilities
         for name, learner in BASELINES.items()
     }
+
+
+def _calibrated(
+    raw: OutOfSample, base: Answers, classes: Classes, recipe: Recipe
+) -> tuple[float, OutOfSample, tuple[float, ...]]:
+    if not recipe.calibrate:
+        return 1.0, raw, (1.0,) * recipe.folds
+    temperature = temperature_of(raw.probabilities, base, classes[raw.rows])
+    return temperature, *prequential(raw, base, classes)
 
 
 def _after(dataset: Dataset, of: Material, trained_until: int, params: LabelParams) -> Fold:

@@ -23,15 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from candled.core.model import CLASSES
 from candled.lab.calibration import CalibrationError, fit_temperature, tempered
 from candled.lab.dataset import Dataset
-from candled.lab.evaluate import class_counts
 from candled.lab.fitting import fit, refuse_missing_class
 from candled.lab.recipe import Recipe
 from candled.lab.splits import Fold
 from candled.lab.weights import class_balance, uniqueness
 
 _REGULARISATION: Final = 0.01
-_MOST_STEPS: Final = 100
-_TOLERANCE: Final = 1e-3
 
 Answers = NDArray[np.float32]
 Answerer = Callable[[Dataset], Answers]
@@ -95,8 +92,23 @@ def trees(recipe: Recipe) -> Learner:
 
 def class_shares(rows: Dataset) -> Answerer:
     """Learn how frequent the classes are, and answer that always."""
-    shares = np.array(list(class_counts(rows.classes).values())) / len(rows)
-    return lambda asked: np.tile(shares.astype(np.float32), (len(asked), 1))
+    return _always(rows.classes, np.ones(len(rows)))
+
+
+def base_of_trees(recipe: Recipe) -> Learner:
+    """Learn what a recipe's trees answer when none adds anything: the classes as it weighs them."""
+
+    def learn(rows: Dataset) -> Answerer:
+        weighed = weights(rows, recipe)
+        return _always(rows.classes, np.ones(len(rows)) if weighed is None else weighed)
+
+    return learn
+
+
+def _always(classes: NDArray[np.int8], weighed: NDArray[np.float64]) -> Answerer:
+    counts = np.bincount(classes, weights=weighed, minlength=len(CLASSES))
+    shares = (counts / counts.sum()).astype(np.float32)
+    return lambda asked: np.tile(shares, (len(asked), 1))
 
 
 def regime_shares(rows: Dataset) -> Answerer:
@@ -110,7 +122,7 @@ def regime_shares(rows: Dataset) -> Answerer:
 def logistic_regression(rows: Dataset) -> Answerer:
     """Learn with a regularised linear model of the scaled features."""
     scaler = StandardScaler().fit(rows.features)
-    linear = LogisticRegression(C=_REGULARISATION, max_iter=_MOST_STEPS, tol=_TOLERANCE)
+    linear = LogisticRegression(C=_REGULARISATION, solver="newton-cholesky")
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         linear.fit(scaler.transform(rows.features), rows.classes)
     return lambda asked: np.asarray(
@@ -131,26 +143,28 @@ def weights(rows: Dataset, recipe: Recipe) -> NDArray[np.float64] | None:
 
 
 def prequential(
-    answers: OutOfSample, classes: NDArray[np.int8]
+    answers: OutOfSample, base: Answers, classes: NDArray[np.int8]
 ) -> tuple[OutOfSample, tuple[float, ...]]:
-    """Temper each fold's answers by the temperature that the folds before it would have had.
+    """Cool each fold's answers by the temperature that the folds before it would have had.
 
-    `classes` [m] are those of the dataset. The first fold, before which nothing is known, keeps
-    its own (temperature 1). Returns the answers and each fold's temperature.
+    `base` [q, 3] is what the same learner answers when it knows nothing, `classes` [m] are those
+    of the dataset. The first fold, before which nothing is known, is left as it is (temperature 1).
+    Returns the answers and each fold's temperature.
     """
     result, temperatures = answers.probabilities.copy(), []
+    truth = classes[answers.rows]
     for number in range(int(answers.fold[-1]) + 1):
         before, now = answers.fold < number, answers.fold == number
-        temperature = temperature_of(answers.probabilities[before], classes[answers.rows[before]])
-        result[now] = tempered(answers.probabilities[now], temperature)
+        temperature = temperature_of(answers.probabilities[before], base[before], truth[before])
+        result[now] = tempered(answers.probabilities[now], temperature, base[now])
         temperatures.append(temperature)
     return OutOfSample(answers.rows, answers.fold, result), tuple(temperatures)
 
 
-def temperature_of(answers: Answers, classes: NDArray[np.int8]) -> float:
-    """Return the temperature that fits answers [q, 3]; 1 where none can be told."""
+def temperature_of(answers: Answers, base: Answers, truth: NDArray[np.int8]) -> float:
+    """Return the temperature that fits answers [q, 3] on a base [q, 3]; 1 where none is told."""
     try:
-        return fit_temperature(answers, classes)
+        return fit_temperature(answers, truth, base=base)
     except CalibrationError:
         return 1.0
 

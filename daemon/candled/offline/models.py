@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from candled.core.decision import Target
-from candled.core.model import ModelSpec, as_ubjson
+from candled.core.model import Model, ModelSpec, as_ubjson
 from candled_adapters.artifacts.bundle import Bundle, load_bundle, write_bundle
 from candled_adapters.artifacts.notebook import read_notebook
 
@@ -49,17 +51,20 @@ def check_model(path: Path) -> str:
 
 
 def show_model(path: Path, *, as_json: bool) -> str:
-    """Describe a bundle, for people or as JSON without the long tables."""
+    """Describe a bundle, for people or as JSON without the scaler and the parts' content."""
     bundle = load_bundle(path)
     card = model_card(bundle)
     if as_json:
         return json.dumps(card, indent=2)
-    return "\n".join(f"{key:14} {_plain(value)}" for key, value in card.items())
+    evidence, ranges = card.pop("evidence"), card.pop("ranges")
+    card["ranges"] = f"of {len(ranges)} features" if ranges else None
+    lines = [f"{key:14} {_plain(value)}" for key, value in card.items()]
+    return "\n".join([*lines, *_evidence_table(evidence)])
 
 
 def model_card(bundle: Bundle) -> dict[str, Any]:
     """Return what a bundle says of itself, as plain JSON values."""
-    manifest = bundle.manifest
+    manifest, model = bundle.manifest, bundle.model
     return {
         "name": manifest.name,
         "digest": manifest.digest,
@@ -73,6 +78,9 @@ def model_card(bundle: Bundle) -> dict[str, Any]:
         "regime": manifest.regime,
         "parts": manifest.parts,
         "provenance": manifest.provenance,
+        "abstain_limits": None if model.abstain_limits is None else model.abstain_limits.tolist(),
+        "ranges": _ranges(model),
+        "evidence": [asdict(band) for band in model.evidence],
     }
 
 
@@ -82,6 +90,44 @@ def summary(bundle: Bundle) -> str:
     return (
         f"{bundle.path}: bundle {manifest.name}, {len(manifest.features)} features, "
         f"threshold {manifest.threshold}, digest {manifest.digest[:16]}"
+    )
+
+
+def _ranges(model: Model) -> dict[str, list[float]] | None:
+    """Return [low, high] by feature."""
+    if model.ranges is None:
+        return None
+    pairs = zip(model.ranges.low.tolist(), model.ranges.high.tolist(), strict=True)
+    return {name: list(pair) for name, pair in zip(model.features.columns, pairs, strict=True)}
+
+
+_COLUMNS: Final = ("side", "probability", "n", "coverage", "precision", "95 %", "base", "gross %")
+
+
+def _evidence_table(bands: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lay out what out-of-sample rows showed, one line for each band."""
+    if not bands:
+        return [f"{'evidence':14} None"]
+    rows = [_COLUMNS, *map(_evidence_row, bands)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return ["evidence (out of sample, by the side's probability)", *(f"  {x}" for x in lines)]
+
+
+def _evidence_row(band: Mapping[str, Any]) -> tuple[str, ...]:
+    below, gross = band["below"], band["gross_pct"]
+    return (
+        band["side"],
+        f"{band['above']:.4g} and more" if below is None else f"{band['above']:.4g} to {below:.4g}",
+        str(band["n"]),
+        f"{band['coverage']:.2%}",
+        f"{band['precision']:.3f}",
+        f"{band['low']:.3f} to {band['high']:.3f}",
+        f"{band['base_rate']:.3f}",
+        "-" if gross is None else f"{gross:+.3f}",
     )
 
 

@@ -180,6 +180,13 @@ def swap_names(manifest: dict[str, Any]) -> None:
     names[3], names[7] = names[7], names[3]
 
 
+def set_evidence(**fields: object) -> Callable[[dict[str, Any]], object]:
+    """Return a change that puts one band of evidence into a manifest, with other values."""
+    said = {"side": "long", "above": 0.5, "below": None, "n": 10, "coverage": 0.1, "low": 0.2}
+    rest = {"precision": 0.3, "high": 0.4, "base_rate": 0.25, "gross_pct": None}
+    return set_key("evidence", value=[{**said, **rest, **fields}])
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "schema": (set_key("schema", value="candled.bundle/2"), "has schema 'candled.bundle/2'"),
     "reordered names": (
@@ -214,6 +221,25 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "missing key": (lambda m: m.pop("regime"), "missing required field `regime`"),
     "unknown key": (set_key("more", value=1), "unknown field `more`"),
     "unknown key inside": (set_key("target", "more", value=1), "unknown field `more`"),
+    "ranges too short": (
+        set_key("ranges", value={"low": ["0x0p+0"], "high": ["0x0p+0"]}),
+        "ranges has 1 lows and 1 highs, expected 220 of each",
+    ),
+    "ranges no number": (set_key("ranges", value={"low": ["x"], "high": []}), "ranges cannot be"),
+    "limits too few": (set_key("abstain_limits", value=["0x0p+0"]), "has 1 values, expected 3"),
+    "limit NaN": (set_key("abstain_limits", value=["0x0p+0"] * 2 + ["nan"]), "must be finite"),
+    "limit infinite": (set_key("abstain_limits", value=["inf"] * 3), "must be finite"),
+    "limit too large": (
+        set_key("abstain_limits", value=["0x1p+300"] * 3),
+        "abstain_limits holds a number that is no float32",
+    ),
+    "limit a double": (
+        set_key("abstain_limits", value=[(0.6).hex()] * 3),
+        "abstain_limits holds a number that is no float32",
+    ),
+    "edge a double": (set_evidence(above=0.6), "evidence holds a number that is no float32"),
+    "evidence of a flat": (set_evidence(side="flat"), "Invalid enum value 'flat'"),
+    "evidence without n": (set_evidence(n=None), "Expected `int`, got `null`"),
     "text for number": (set_key("threshold", value="0.6"), "Expected `float`, got `str`"),
 }
 
@@ -444,21 +470,16 @@ def test_extra_that_damages_a_part_is_found(tmp_path: Path):
     assert names(tmp_path) == []
 
 
-def test_a_swap_that_fails_puts_the_old_bundle_back(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """When the new bundle cannot take its place, the old one is there again, whole."""
+def test_a_link_to_a_bundle_is_replaced_and_its_target_stays(folder: Path):
+    """A bundle written over a link stands in the link's place; nothing is left beside it."""
+    link = folder.parent / "current"
+    link.symlink_to(folder)
     before = contents(folder)
-    rename = Path.rename
-
-    def fail_for_the_draft(self: Path, target: Path) -> Path:
-        if target == folder and self.name != folder.name:
-            raise OSError(5, "Input/output error")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", fail_for_the_draft)
-    with pytest.raises(OSError, match="Input/output error"):
-        write_bundle(changed(threshold=0.3), folder)
+    write_bundle(changed(threshold=0.3), link)
+    assert not link.is_symlink()
+    assert load_bundle(link).model.threshold == 0.3
     assert contents(folder) == before
-    assert names(folder.parent) == [folder.name]
+    assert names(folder.parent) == [folder.name, "current"]
 
 
 def test_a_bundle_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

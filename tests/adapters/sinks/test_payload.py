@@ -10,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from candled.core.bar import MINUTE
-from candled.core.decision import Probabilities, Quality, Side
+from candled.core.decision import Probabilities, Quality, Reason, Side
 from candled.ports import Entry, Health, ServiceState
 from candled_adapters.sinks import payload
-from fakes import EVENING_MS, Decisions, float32
+from fakes import EVENING_MS, Decisions, evidence, float32
+from models import model
 
 NOW = EVENING_MS + MINUTE + 42
 
@@ -59,7 +60,59 @@ def test_a_signal_says_everything_in_flat_json():
         "source": "ws",
         "live": True,
         "supersedes": None,
+        "novelty": 3 / 220,
+        "evidence": {
+            "above": 0.55,
+            "below": None,
+            "n": 812,
+            "coverage": 0.05,
+            "precision": 0.328,
+            "low": 0.29,
+            "high": 0.366,
+            "base_rate": 0.245,
+            "gross_pct": 0.17,
+        },
     }
+
+
+def test_what_is_not_known_of_a_signal_is_null():
+    """Without ranges and evidence in the bundle, both names are there and say nothing."""
+    entry = Decisions().make(Side.SHORT)
+    entry = replace(entry, decision=replace(entry.decision, novelty=None, evidence=None))
+    message = said(payload.signal(entry, "e1", NOW))
+    assert (message["novelty"], message["evidence"]) == (None, None)
+
+
+def test_a_head_tells_the_novelty_and_leaves_the_evidence_to_the_signal():
+    """How unusual the bar is belongs to a sign of life; what speaks for a trade does not."""
+    head = said(payload.head(Decisions().make(Side.LONG), "e1", NOW))
+    assert head["novelty"] == 3 / 220
+    assert "evidence" not in head
+    assert said(payload.head(Decisions().make(Side.NO_DECISION), "e1", NOW))["novelty"] is None
+
+
+def test_a_record_of_a_suppressed_signal_says_why_and_what_was_asked():
+    """The log's line of a gated bar is flat, with the reason, the odds, and without evidence."""
+    entry = Decisions().make(Side.FLAT)
+    entry = replace(entry, decision=replace(entry.decision, reason=Reason.NOVELTY))
+    line = said(payload.encode(payload.record(entry, "e1")))
+    assert (line["side"], line["reason"], line["novelty"]) == ("flat", "novelty", 3 / 220)
+    assert line["probabilities"] is not None
+    assert line["evidence"] is None
+
+
+def test_info_holds_the_bands_of_each_side():
+    """A model's evidence is told by side; of a model without any, nothing is."""
+    short = evidence(Side.SHORT)
+    lower = replace(short, above=float32(0.5), below=short.above)
+    knowing = replace(model(), evidence=(evidence(Side.LONG), lower, short))
+    info = said(payload.encode(payload.model_info(knowing)))
+    assert (info["name"], info["digest"]) == (knowing.name, knowing.digest)
+    assert {
+        side: [(band["above"], band["below"]) for band in bands]
+        for side, bands in info["evidence"].items()
+    } == {"long": [(0.55, None)], "short": [(0.5, 0.55), (0.55, None)]}
+    assert said(payload.encode(payload.model_info(model())))["evidence"] == {}
 
 
 @pytest.mark.parametrize(("after_ms", "live"), [(-1, True), (0, False), (1, False)])
