@@ -11,12 +11,12 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 from candled.core.model import CLASSES
 from candled.lab.evaluate import (
     ClassScore,
+    brier,
     class_scores,
     confusion,
     losses,
     share_answers,
     skill,
-    squares,
 )
 
 RANDOM = np.random.default_rng(30)
@@ -34,7 +34,7 @@ def test_losses_are_scikit_learns():
 def test_the_brier_score_is_the_squared_distance_to_what_happened():
     """Summed over classes: 0 for sure and right, 2 for sure and wrong, 2/3 for knowing nothing."""
     answers = np.array([[1, 0, 0], [1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
-    found = squares(answers, np.array([0, 2, 1], dtype=np.int8))
+    found = brier(answers, np.array([0, 2, 1], dtype=np.int8))
     np.testing.assert_allclose(found, [0.0, 2.0, 2 / 3])
 
 

@@ -73,6 +73,18 @@ def test_bands_with_too_few_rows_join_the_next_lower_one():
     assert bands[-1].precision.n == 120
 
 
+@pytest.mark.parametrize(
+    ("fewest", "edges"),
+    [(10, [0.0, 0.2, 0.3, 0.4]), (11, [0.0, 0.2, 0.3]), (50, [0.0, 0.2]), (51, [0.0])],
+)
+def test_no_more_bands_are_joined_than_must_be(fewest, edges):
+    """Of 50, 30, 10 and 10 equal answers those with exactly enough rows keep their band."""
+    long = np.repeat(np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32), [50, 30, 10, 10])
+    answers = np.column_stack([1 - long, long, long])
+    bands = evidence_bands(answers, np.zeros(100, dtype=np.int8), fewest=fewest)
+    assert [band.above for band in bands] == [float(np.float32(edge)) for edge in edges] * 2
+
+
 def test_the_table_is_repeatable_and_json():
     """The same rows give the same bits, and all of it is plain JSON."""
     again = evidence_bands(ANSWERS, TRUTH, GROSS, fewest=50)

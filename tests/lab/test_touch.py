@@ -17,6 +17,8 @@ from candled.lab.touch import (
     TARGET,
     TIME,
     UNRESOLVED,
+    Barriers,
+    barriers,
     first_touch_labels,
     first_touches,
     outcomes,
@@ -73,7 +75,7 @@ def test_every_row_ends_as_a_walk_over_its_bars_does(length, params, seed):
         _assert_walked(touches, walked, bars, found.entry, side)
         walked = reference.touch_loop(bars, bars.close.tolist(), given_params, side)
         _assert_walked(
-            first_touches(bars, bars.close, params, side), walked, bars, bars.close, side
+            first_touches(bars, bars.close, barriers(params), side), walked, bars, bars.close, side
         )
 
 
@@ -164,7 +166,7 @@ def test_a_bar_fills_by_the_rules(bar, long, short):
     """Target 1.5 %, stop 1 % of 100: what each kind of bar does to a long and to a short."""
     bars = _single(*bar)
     for side, expected in ((LONG, long), (SHORT, short)):
-        found = first_touches(bars, bars.close, LabelParams(1), side)
+        found = first_touches(bars, bars.close, Barriers(1, 1.5, 1.0), side)
         kind, price = expected
         assert found.kind[0] == kind
         assert found.price[0] == pytest.approx(price, rel=1e-15)
@@ -195,9 +197,20 @@ def test_where_both_sides_win_the_earlier_one_is_right():
 def test_a_trade_is_resolved_as_soon_as_it_is_touched():
     """Near the end of the bars only what has not been touched is unresolved."""
     bars = _with(BARS, high=np.append(BARS.high[:-1], BARS.high[-1] * 1.2))
-    found = first_touches(bars, bars.close, LabelParams(24, 4.0, 9.0), LONG)
+    found = first_touches(bars, bars.close, Barriers(24, 4.0, 9.0), LONG)
     assert (found.kind[-24:-1] == TARGET).all()
     assert found.kind[-1] == UNRESOLVED
+
+
+def test_an_entry_within_a_bar_may_have_missed_its_best_price():
+    """Where targets count from the second bar on, the first bar can only stop."""
+    closes = np.full(3, 100.0)
+    bars = _with(bars_from_closes(closes), high=np.array([100, 104, 102.0]), low=np.full(3, 99.5))
+    for first, bar in ((1, 1), (2, 2)):
+        found = first_touches(bars, bars.close, Barriers(2, 1.5, 1.0), LONG, targets_from=first)
+        assert (found.kind[0], found.bar[0]) == (TARGET, bar)
+    low = _with(bars, low=closes - 3.0)
+    assert first_touches(low, bars.close, Barriers(2, 1.5, 1.0), LONG, 2).bar[0] == 1
 
 
 def test_without_a_price_there_is_no_result():
@@ -205,7 +218,7 @@ def test_without_a_price_there_is_no_result():
     close = BARS.close.copy()
     close[10] = close[60] = np.nan
     bars = _with(BARS, close=close)
-    found = first_touches(bars, bars.close, LabelParams(20, 50.0, 50.0), LONG)
+    found = first_touches(bars, bars.close, Barriers(20), LONG)
     assert (found.kind[10], found.kind[40]) == (TIME, TIME)
     assert np.isnan(found.gross_pct[[10, 40]]).all()
     assert np.isfinite(found.gross_pct[[9, 11, 39, 41]]).all()

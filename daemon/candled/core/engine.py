@@ -2,14 +2,18 @@
 
 Thousands of streams close in the same second, so everything that costs is done once for a batch:
 one pass of the kernel and one call of the model for all streams that share a model. A single bar is
-a batch of one. The engine keeps the rolling windows and nothing else; it knows no clock.
+a batch of one, and a stretch of one stream's history is another batch: replayed, it gives the
+decisions that it would have given live. The engine keeps the rolling windows and nothing else; it
+knows no clock.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +33,8 @@ from candled.core.gates import Answer, Cooldown, answers, closed_gate, missing_m
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
 from candled.core.regime import INPUTS, RANGING, RegimeMachine, regime_rule
+
+_REPLAYED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,25 @@ class _Progress:
     since_gap: int | None = None
     """Bars pushed since the one that followed a gap; None when no gap is known."""
 
-    def advance(self, open_time: int) -> None:
+    def advance(self, bar: Bar) -> _Moment:
+        """Take the next bar; return what holds at its close."""
+        self.pass_by(bar.open_time)
+        features = self.lane.model.features
+        gap = self.since_gap is not None and self.since_gap < features.window - 1
+        flags = ((Quality.GAP, gap), (Quality.ZERO_VOLUME, bar.volume == 0))
+        needed = (
+            (features.window, features.window)
+            if self.from_listing
+            else (features.history, self.lane.history)
+        )
+        return _Moment(
+            settled=self.bars >= needed[0],
+            warm=self.bars >= needed[1],
+            quality=tuple(flag for flag, raised in flags if raised),
+        )
+
+    def pass_by(self, open_time: int) -> None:
+        """Count the bar that opens at `open_time`, and the gap before it."""
         if self.last_open is not None:
             if open_time <= self.last_open:
                 raise ValueError(
@@ -74,35 +98,31 @@ class _Progress:
         self.last_open = open_time
         self.bars += 1
 
-    def quality(self, bar: Bar) -> tuple[Quality, ...]:
-        flags = []
-        if self.since_gap is not None and self.since_gap < self.lane.model.features.window - 1:
-            flags.append(Quality.GAP)
-        if bar.volume == 0:
-            flags.append(Quality.ZERO_VOLUME)
-        return tuple(flags)
-
-    def unsettled(self) -> bool:
-        """Whether a feature row could still depend on where the history starts."""
-        features = self.lane.model.features
-        return self.bars < (features.window if self.from_listing else features.history)
-
-    def warming(self) -> bool:
-        """Whether a decision could: the cooldown looks at rows before its own."""
-        return self.unsettled() if self.from_listing else self.bars < self.lane.history
-
-    def judge(self, answer: Answer | None, regime: int) -> tuple[Side, Reason | None]:
+    def judge(
+        self, moment: _Moment, answer: Answer | None, regime: int
+    ) -> tuple[Side, Reason | None]:
         """Decide the newest bar from the model's answer, None when it could not be asked."""
         side = answer.side if answer else Side.NO_DECISION
         reason = closed_gate(self.lane.policy, answer, regime) if answer else None
         cooling = self.cooldown.step(passes=side.is_signal and reason is None)
-        if self.warming():
+        if not moment.warm:
             return Side.NO_DECISION, Reason.WARMUP
         if answer is None:
             return Side.NO_DECISION, Reason.NOT_FINITE
         if cooling:
             reason = Reason.COOLDOWN
         return (Side.FLAT if reason else side), reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What holds for one lane at the close of one bar."""
+
+    settled: bool
+    """The feature row no longer depends on where the history starts."""
+    warm: bool
+    """Nor does the decision: the cooldown looks at rows before its own."""
+    quality: tuple[Quality, ...]
 
 
 @dataclass(slots=True)
@@ -115,8 +135,27 @@ class _Group:
     windows: FeatureState
     regime_columns: list[int] = field(default_factory=list)
 
-    def features(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
+    def push(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
+        """Append one bar to each of some distinct lanes; return their feature rows."""
         return self.windows.push(np.array(rows, dtype=np.intp), Bars.of(bars))
+
+    def push_each(self, row: int, bars: Bars) -> NDArray[np.float64]:
+        """Append bars to one lane, one after the other; return a feature row for each."""
+        rows = np.array([row], dtype=np.intp)
+        pushed = [self.windows.push(rows, bars[at : at + 1]) for at in range(len(bars))]
+        return np.concatenate(pushed)
+
+    def skip_to(self, row: int, bars: Bars, start: int) -> NDArray[np.float64]:
+        """Let one lane stand at the end of `bars`; return the feature rows from bar `start` on.
+
+        They come from the table over the bars: before `start` there must be `history` - 1 of them,
+        or all that the lane has ever seen.
+        """
+        features = self.model.features
+        seen = bars[max(0, start - features.history + 1) :]
+        table = np.concatenate(list(features.blocks(seen, self.interval)))
+        self.windows.warm(row, seen[-features.history :])
+        return table[start - len(bars) :]
 
     def step_regimes(
         self, rows: Sequence[int], features: NDArray[np.float64]
@@ -177,13 +216,13 @@ class Engine:
         tail = max(0, len(bars) - lane.policy.cooldown_bars)
         self._fill(group, row, bars[:tail], from_listing=from_listing)
         for bar in bars[tail:]:  # the cooldown remembers which of them would have been signals
-            _decide_group(group, [row], [bar])
+            _decide(group, [row], [bar], partial(group.push, [row], [bar]))
 
     def _fill(self, group: _Group, row: int, bars: Bars, *, from_listing: bool) -> None:
         progress = _progress(group.lanes[row].lane)
         progress.from_listing = from_listing
         for open_time in bars.open_time.tolist():
-            progress.advance(open_time)
+            progress.pass_by(open_time)
         group.lanes[row] = progress
         group.windows.warm(row, bars)
         if group.regime_columns:
@@ -207,9 +246,35 @@ class Engine:
                 rows.append(row)
                 indices.append(index)
             for group, rows, indices in by_group.values():
-                made = _decide_group(group, rows, [batch[i].bar for i in indices])
+                bars = [batch[i].bar for i in indices]
+                made = _decide(group, rows, bars, partial(group.push, rows, bars))
                 decisions.update(zip(indices, made, strict=True))
         return [decisions[index] for index in range(len(batch))]
+
+    def replay(
+        self, stream: Stream, bars: Bars, size: int = _REPLAYED_AT_ONCE
+    ) -> Iterator[list[Decision]]:
+        """Yield the decisions of a stretch of one stream, in blocks of at most `size` bars.
+
+        They are those of `decide` bar by bar, and after each block the stream stands where these
+        would have left it. Nothing happens before the first block is asked for.
+
+        The rows come from the batch kernel as soon as nothing before `bars` can matter: at once
+        for a stream that has seen nothing, else from the bar on that has a whole history in `bars`.
+
+        Raises as `decide` does.
+        """
+        group, row = self._places[stream]
+        single = min(group.model.features.history - 1, len(bars)) if group.lanes[row].bars else 0
+        starts = [*range(0, single, size), *range(single, len(bars), size)]
+        for start, stop in itertools.pairwise([*starts, len(bars)]):
+            block = bars[start:stop]
+            features = (
+                partial(group.push_each, row, block)
+                if start < single
+                else partial(group.skip_to, row, bars[:stop], start)
+            )
+            yield _decide(group, [row] * len(block), list(block), features)
 
 
 def _progress(lane: Lane) -> _Progress:
@@ -235,40 +300,56 @@ def _rounds(batch: Sequence[BarClosed]) -> list[list[int]]:
     return rounds
 
 
-def _decide_group(group: _Group, rows: Sequence[int], bars: Sequence[Bar]) -> list[Decision]:
-    """Decide one bar for each of some lanes that share a model."""
+def _decide(
+    group: _Group,
+    rows: Sequence[int],
+    bars: Sequence[Bar],
+    features: Callable[[], NDArray[np.float64]],
+) -> list[Decision]:
+    """Decide a bar of each of some lanes that share a model; a lane may occur more than once.
+
+    `features` makes the feature rows of the bars, once these are known to be in order.
+    """
     lanes = [group.lanes[row] for row in rows]
-    for lane, bar in zip(lanes, bars, strict=True):
-        lane.advance(bar.open_time)
-    features = group.features(rows, bars)
-    regimes = group.step_regimes(rows, features)
-    found = _ask(group.model, lanes, features)
+    moments = [lane.advance(bar) for lane, bar in zip(lanes, bars, strict=True)]
+    table = features()
+    regimes = group.step_regimes(rows, table)
+    found = _ask(group.model, lanes, moments, table)
     return [
-        _decision(lane, bar, regime, answer)
-        for lane, bar, regime, answer in zip(lanes, bars, regimes, found, strict=True)
+        _decision(lane, moment, bar, regime, answer)
+        for lane, moment, bar, regime, answer in zip(
+            lanes, moments, bars, regimes, found, strict=True
+        )
     ]
 
 
 def _ask(
-    model: Model, lanes: Sequence[_Progress], features: NDArray[np.float64]
+    model: Model,
+    lanes: Sequence[_Progress],
+    moments: Sequence[_Moment],
+    features: NDArray[np.float64],
 ) -> list[Answer | None]:
     """Ask the model once about all fit rows; None for the others."""
     finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()
-    fit = [index for index, lane in enumerate(lanes) if finite[index] and not lane.unsettled()]
+    fit = [at for at, moment in enumerate(moments) if finite[at] and moment.settled]
     found: list[Answer | None] = [None] * len(lanes)
     if fit:
-        thresholds = [lanes[index].lane.policy.threshold for index in fit]
-        for index, answer in zip(fit, answers(model, features[fit], thresholds), strict=True):
-            found[index] = answer
+        thresholds = [lanes[at].lane.policy.threshold for at in fit]
+        for at, answer in zip(fit, answers(model, features[fit], thresholds), strict=True):
+            found[at] = answer
     return found
 
 
 def _decision(
-    progress: _Progress, bar: Bar, regimes: tuple[int, int], answer: Answer | None
+    progress: _Progress,
+    moment: _Moment,
+    bar: Bar,
+    regimes: tuple[int, int],
+    answer: Answer | None,
 ) -> Decision:
     lane, policy, model = progress.lane, progress.lane.policy, progress.lane.model
     raw_regime, regime = regimes
-    side, reason = progress.judge(answer, regime)
+    side, reason = progress.judge(moment, answer, regime)
     said = None if side is Side.NO_DECISION else answer
     end = progress.interval.end(bar.open_time)
     return Decision(
@@ -285,7 +366,7 @@ def _decision(
         price=bar.close,
         regime=regime,
         raw_regime=raw_regime,
-        quality=progress.quality(bar),
+        quality=moment.quality,
         model=model.name,
         model_digest=model.digest,
         policy_digest=progress.policy_digest,

@@ -90,7 +90,7 @@ def losses(answers: Answers, truth: Classes) -> Floats:
     return np.asarray(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)))
 
 
-def squares(answers: Answers, truth: Classes) -> Floats:
+def brier(answers: Answers, truth: Classes) -> Floats:
     """Return [m] the Brier score of each row, summed over the classes: 0 best, 2 worst.
 
     G. W. Brier, "Verification of forecasts expressed in terms of probability" (1950).

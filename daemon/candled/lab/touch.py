@@ -19,6 +19,7 @@ The rules, the same for labels, outcomes and the backtest:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,23 @@ KINDS: Final = ("unresolved", "target", "stop", "time")
 
 
 @dataclass(frozen=True, slots=True)
+class Barriers:
+    """What ends a position."""
+
+    limit_bars: int
+    """It is left at the close of this many bars after its row, if nothing else ended it."""
+    target_pct: float = math.inf
+    """Percent of the entry won; infinite: no target."""
+    stop_pct: float = math.inf
+    """Percent of the entry lost; infinite: no stop."""
+
+
+def barriers(params: LabelParams) -> Barriers:
+    """Return the barriers that a label's parameters mean."""
+    return Barriers(params.lookahead_bars, params.profit_target_pct, params.stop_loss_pct)
+
+
+@dataclass(frozen=True, slots=True)
 class Touches:
     """How one side ends when entered for each of n rows, one array a column."""
 
@@ -53,16 +71,20 @@ class Touches:
     """[n] percent of the entry won, negative when lost, before costs; NaN as `price` is."""
 
 
-def first_touches(bars: Bars, entry: Floats, params: LabelParams, side: int) -> Touches:
-    """Follow a position of each row over the `lookahead_bars` bars after it.
+def first_touches(
+    bars: Bars, entry: Floats, around: Barriers, side: int, targets_from: int = 1
+) -> Touches:
+    """Follow a position of each row over the `limit_bars` bars after it.
 
     Args:
         bars: n closed bars, ascending; gaps in time are not seen, a bar is a row.
         entry: [n] what each row enters at; NaN enters, and touches, nothing.
-        params: limit in bars, target and stop in percent of the entry.
+        around: limit, target and stop.
         side: LONG or SHORT.
+        targets_from: which bar after the row is the first that may touch the target. 2 is for a
+            position entered somewhere within bar 1, whose best price may have been before.
     """
-    count, limit = len(bars), params.lookahead_bars
+    count, limit = len(bars), around.limit_bars
     sign = 1.0 if side == LONG else -1.0
     best, worst = (bars.high, bars.low) if side == LONG else (bars.low, bars.high)
     kind = np.zeros(count, dtype=np.int8)
@@ -71,22 +93,24 @@ def first_touches(bars: Bars, entry: Floats, params: LabelParams, side: int) -> 
     for step in range(1, limit + 1):
         waiting = waiting[: np.searchsorted(waiting, count - step)]
         at, paid = waiting + step, entry[waiting]
-        stopped = sign * (paid - worst[at]) / paid * 100 >= params.stop_loss_pct
-        reached = sign * (best[at] - paid) / paid * 100 >= params.profit_target_pct
+        stopped = sign * (paid - worst[at]) / paid * 100 >= around.stop_pct
+        reached = sign * (best[at] - paid) / paid * 100 >= around.target_pct
+        if step < targets_from:
+            reached[:] = False
         kind[waiting[reached]] = TARGET
         kind[waiting[stopped]] = STOP
         over = stopped | reached
         end[waiting[over]] = at[over]
         waiting = waiting[~over]
     kind[waiting] = TIME
-    price = _prices(bars, entry, params, sign=sign, kind=kind, end=end)
+    price = _prices(bars, entry, around, sign=sign, kind=kind, end=end)
     return Touches(kind, end, price, sign * (price - entry) / entry * 100)
 
 
 def _prices(
     bars: Bars,
     entry: Floats,
-    params: LabelParams,
+    around: Barriers,
     *,
     sign: float,
     kind: NDArray[np.int8],
@@ -96,11 +120,9 @@ def _prices(
     rows = np.flatnonzero(kind == TIME)
     price[rows] = bars.close[end[rows]]
     rows = np.flatnonzero(kind == TARGET)
-    price[rows] = _inside(
-        bars, end[rows], entry[rows] * (1 + sign * params.profit_target_pct / 100)
-    )
+    price[rows] = _inside(bars, end[rows], entry[rows] * (1 + sign * around.target_pct / 100))
     rows = np.flatnonzero(kind == STOP)
-    stop = _inside(bars, end[rows], entry[rows] * (1 - sign * params.stop_loss_pct / 100))
+    stop = _inside(bars, end[rows], entry[rows] * (1 - sign * around.stop_pct / 100))
     worse = np.fmin if sign > 0 else np.fmax
     price[rows] = worse(stop, bars.open[end[rows]])
     return price
@@ -138,8 +160,9 @@ def first_touch_labels(
     Raises:
         ValueError: `regime` has not one value for each bar.
     """
-    long = first_touches(bars, bars.close, params, LONG)
-    short = first_touches(bars, bars.close, params, SHORT)
+    around = barriers(params)
+    long = first_touches(bars, bars.close, around, LONG)
+    short = first_touches(bars, bars.close, around, SHORT)
     is_long, is_short = long.kind == TARGET, short.kind == TARGET
     first_long = is_long & ~(is_short & (short.bar < long.bar))
     first_short = is_short & ~(is_long & (long.bar < short.bar))
@@ -166,10 +189,16 @@ def outcomes(bars: Bars, params: LabelParams) -> Outcomes:
     The bar of the entry counts: a trade lasts at most `lookahead_bars` bars, the first from its
     open and the last to its close. Gross, in percent of the entry; costs are the caller's.
     """
-    entry = np.full(len(bars), np.nan)
-    entry[:-1] = bars.open[1:]
+    entry, around = next_opens(bars), barriers(params)
     return Outcomes(
         entry,
-        long=first_touches(bars, entry, params, LONG),
-        short=first_touches(bars, entry, params, SHORT),
+        long=first_touches(bars, entry, around, LONG),
+        short=first_touches(bars, entry, around, SHORT),
     )
+
+
+def next_opens(bars: Bars) -> Floats:
+    """Return the open of the bar after each [n]; NaN for the last, which has none."""
+    entry = np.full(len(bars), np.nan)
+    entry[:-1] = bars.open[1:]
+    return entry
