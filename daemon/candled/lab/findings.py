@@ -20,7 +20,7 @@ from candled.lab.bootstrap import BLOCK, LEVEL, Interval, mean_interval, ratio_i
 from candled.lab.controls import Trial
 from candled.lab.coverage import COSTS_PCT, COVERAGES
 from candled.lab.drift import Drift, drift, worst
-from candled.lab.evaluate import class_counts, class_scores, confusion, losses, squares
+from candled.lab.evaluate import brier, class_counts, class_scores, confusion, losses
 from candled.lab.facts import (
     Balance,
     Bin,
@@ -199,7 +199,7 @@ def _loss(name: str, answers: Answers, tested: _Tested, *, is_baseline: bool) ->
     return Loss(
         name=name,
         log_loss=float(np.mean(losses(answers, tested.truth))),
-        brier=float(np.mean(squares(answers, tested.truth))),
+        brier=float(np.mean(brier(answers, tested.truth))),
         rows=len(tested.truth),
         is_baseline=is_baseline,
         advantage=None if answers is tested.answers else tested.advantage_over(answers),
