@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from candled.core.decision import Evidence
 from candled.lab.bootstrap import Interval
 from candled.lab.drift import FeatureDrift
 from candled.lab.evaluate import ClassScore
@@ -60,6 +61,8 @@ class Classification:
     accuracy: float
     majority_accuracy: float
     """What always answering the commonest tested class reaches."""
+    over_majority: Interval
+    """Accuracy less that."""
     rows: int
 
 
@@ -73,8 +76,8 @@ class Loss:
     brier: float
     """Sum over the classes of squared errors, mean a row (0 to 2)."""
     rows: int
-    is_baseline: bool
-    """Whether it is neither the model nor an earlier stage of it."""
+    is_rival: bool
+    """Whether it could be used instead of the model, and is not what its skill is measured by."""
     advantage: Interval | None
     """Log-loss of this less that of the model, nats: above 0 where the model is better."""
 
@@ -240,6 +243,8 @@ class Facts:
     controls: tuple[TrialFact, ...]
     """``shuffled labels``, ``planted signal``, ``split by time``, ``split at random``; or none."""
     tried: Tried
+    evidence: tuple[Evidence, ...]
+    """What the bundle's signals carry as their record; empty where it has none."""
     importances: tuple[tuple[str, float], ...]
     """The largest, by share of the gain."""
     block: int

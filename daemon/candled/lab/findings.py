@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.decision import signals
+from candled.core.decision import Evidence, signals
 from candled.core.model import CLASSES
 from candled.core.regime import NAMES
 from candled.lab.bootstrap import BLOCK, LEVEL, Interval, mean_interval, ratio_interval
@@ -57,7 +57,11 @@ _SHARES: Final = "class shares"
 
 
 def findings(
-    study: Study, *, costs_pct: Sequence[float] = COSTS_PCT, tried: Tried | None = None
+    study: Study,
+    *,
+    costs_pct: Sequence[float] = COSTS_PCT,
+    tried: Tried | None = None,
+    evidence: Sequence[Evidence] = (),
 ) -> Findings:
     """Derive all facts and the verdict from a study.
 
@@ -65,6 +69,7 @@ def findings(
         study: with at least one tested row.
         costs_pct: of round trips, ascending.
         tried: what is known of the search that led to this model; None is a single configuration.
+        evidence: what the judged bundle carries as the record of its signals.
     """
     tested = _tested(study, tuple(costs_pct))
     facts = Facts(
@@ -86,6 +91,7 @@ def findings(
         drift=_drift(study),
         controls=_controls(study, tested.block),
         tried=tried or Tried(1),
+        evidence=tuple(evidence),
         importances=study.importances[:_IMPORTANCES],
         block=tested.block,
         level=LEVEL,
@@ -153,11 +159,14 @@ def _balances(study: Study) -> tuple[Balance, ...]:
 def _classification(tested: _Tested) -> Classification:
     called = tested.answers.argmax(axis=1).astype(np.int8)
     cells = confusion(called, tested.truth)
+    right = called == tested.truth
+    commonest = tested.truth == cells.sum(axis=1).argmax()
     return Classification(
         scores=class_scores(called, tested.truth),
         confusion=tuple(tuple(row) for row in cells.tolist()),
-        accuracy=float(np.mean(called == tested.truth)),
-        majority_accuracy=float(cells.sum(axis=1).max() / len(called)),
+        accuracy=float(np.mean(right)),
+        majority_accuracy=float(np.mean(commonest)),
+        over_majority=mean_interval(right.astype(np.float64) - commonest, block=tested.block),
         rows=len(called),
     )
 
@@ -187,21 +196,21 @@ def _losses(study: Study, tested: _Tested) -> tuple[Loss, ...]:
     before = {"model before calibration": study.raw.probabilities} if study.temperatures else {}
     others = {**before, **study.baselines}
     return (
-        _loss("model", tested.answers, tested, is_baseline=False),
+        _loss("model", tested.answers, tested, is_rival=False),
         *(
-            _loss(name, some, tested, is_baseline=name in study.baselines)
+            _loss(name, some, tested, is_rival=name in study.baselines and name != _SHARES)
             for name, some in others.items()
         ),
     )
 
 
-def _loss(name: str, answers: Answers, tested: _Tested, *, is_baseline: bool) -> Loss:
+def _loss(name: str, answers: Answers, tested: _Tested, *, is_rival: bool) -> Loss:
     return Loss(
         name=name,
         log_loss=float(np.mean(losses(answers, tested.truth))),
         brier=float(np.mean(brier(answers, tested.truth))),
         rows=len(tested.truth),
-        is_baseline=is_baseline,
+        is_rival=is_rival,
         advantage=None if answers is tested.answers else tested.advantage_over(answers),
     )
 

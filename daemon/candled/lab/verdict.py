@@ -21,6 +21,7 @@ from typing import Final
 
 from candled.lab.bootstrap import Interval
 from candled.lab.facts import Facts, Statement, TrialFact, Verdict
+from candled.lab.words import PERCENT, count, number, share, share_interval, signed_interval
 
 FEWEST_INDEPENDENT: Final = 100
 FEWEST_SIGNALS: Final = 30
@@ -123,19 +124,19 @@ def _headline(facts: Facts, skill: str, survives: float | None) -> Statement:
 def _earns(facts: Facts, survives: float | None) -> str:
     both = facts.published[-1]
     if not both.gross.n:
-        return "at its threshold it never signals, so it earns nothing"
+        return "at the threshold of the time it never signalled, so nothing is known of earnings"
     if survives is None:
         return "its signals are not shown to earn anything, not even without costs"
     if survives == 0:
         return "its signals earn something before costs, but survive none of the costs"
-    return f"its signals survive a cost of {survives:.2f} % a round trip"
+    return f"its signals survive costs of {survives:.2f}{PERCENT} a round trip"
 
 
 def _about_skill(facts: Facts) -> Statement:
     skill, folds = facts.skill, len(facts.folds)
     text = (
-        f"Its skill, against constant class shares, is {interval_text(skill, 4)} nats a row on "
-        f"{skill.n:,} rows that were not trained on"
+        f"Its skill, against constant class shares, is {signed_interval(skill, 4)} nats a row on "
+        f"{count(skill.n)} rows that were not trained on"
     )
     if folds > 1:
         text += f"; it is better in {_better_folds(facts)} of {folds} folds"
@@ -148,14 +149,14 @@ def _about_search(facts: Facts) -> Statement | None:
     if tried.configurations == 1:
         return None
     measured = [
-        f"{name} {value:.2f}"
+        f"{name} {number(value, 2)}"
         for name, value in (
             ("deflated Sharpe ratio", tried.deflated_sharpe),
             ("probability of overfitting", tried.overfitting_probability),
         )
         if value is not None
     ]
-    text = f"It is the best of {tried.configurations:,} configurations that were tried"
+    text = f"It is the best of {count(tried.configurations)} configurations that were tried"
     if not measured:
         return Statement("bad", f"{text}, and overfitting was not measured: skill cannot be shown.")
     tone = "bad" if _overfitted(facts) else "plain"
@@ -176,9 +177,9 @@ def _overfitted(facts: Facts) -> bool:
 
 def _about_baselines(facts: Facts) -> list[Statement]:
     not_beaten = [
-        f"{loss.name} ({interval_text(loss.advantage, 4)} nats)"
+        f"{loss.name} ({signed_interval(loss.advantage, 4)} nats)"
         for loss in facts.losses
-        if loss.advantage is not None and loss.is_baseline and not is_above(loss.advantage)
+        if loss.advantage is not None and loss.is_rival and not is_above(loss.advantage)
     ]
     if not not_beaten:
         return []
@@ -187,11 +188,11 @@ def _about_baselines(facts: Facts) -> list[Statement]:
 
 def _about_accuracy(facts: Facts) -> Statement:
     found = facts.classification
-    beaten = "more" if found.accuracy > found.majority_accuracy else "no more"
+    beaten = "more" if is_above(found.over_majority) else "not clearly more"
     return Statement(
         "plain",
-        f"Its likeliest class is right in {found.accuracy:.1%} of rows, {beaten} than the "
-        f"{found.majority_accuracy:.1%} of always answering the commonest class.",
+        f"Its likeliest class is right in {share(found.accuracy)} of rows, {beaten} than the "
+        f"{share(found.majority_accuracy)} of always answering the commonest class.",
     )
 
 
@@ -200,9 +201,9 @@ def _about_costs(facts: Facts, survives: float | None) -> list[Statement]:
     if not both.gross.n:
         return []
     precision = (
-        f"With the threshold of the time it signals {both.coverage:.2%} of rows "
-        f"({both.precision.n:,} signals) and is right in {_share(both.precision)}; naming as many "
-        f"longs and shorts at random is right in {both.base_rate:.1%}."
+        f"At the threshold of the time it signals {share(both.coverage, 2)} of rows "
+        f"({count(both.precision.n)} signals) and is right in {share_interval(both.precision)}; "
+        f"naming as many longs and shorts at random is right in {share(both.base_rate)}."
     )
     tone = "plain" if is_above(both.precision, both.base_rate) else "bad"
     statements = [Statement(tone, precision)]
@@ -215,7 +216,7 @@ def _about_costs(facts: Facts, survives: float | None) -> list[Statement]:
 
 
 def _about_cost(cost: float, net: Interval, survives: float | None) -> Statement:
-    text = f"At {cost:.2f} % a round trip a signal brings {interval_text(net, 3)} %"
+    text = f"At {cost:.2f}{PERCENT} a round trip a signal brings {signed_interval(net)}{PERCENT}"
     if survives is not None and cost <= survives:
         return Statement("good", f"{text}: above 0.")
     if (net.estimate or 0.0) > 0:
@@ -228,7 +229,7 @@ def _about_calibration(facts: Facts) -> Statement | None:
     if not errors:
         return None
     worst = max(errors.values())
-    said = " and ".join(f"{error:.3f} ({side})" for side, error in errors.items())
+    said = " and ".join(f"{number(error)} ({side})" for side, error in errors.items())
     if worst <= ECE_GOOD:
         return Statement("good", f"Its probabilities mean what they say: off by {said} on average.")
     if worst <= ECE_BAD:
@@ -241,7 +242,7 @@ def _about_calibration(facts: Facts) -> Statement | None:
 def _about_drift(facts: Facts) -> Statement:
     drift = facts.drift
     text = (
-        f"{drift.outside_share:.1%} of the tested feature values lie outside what the model was "
+        f"{share(drift.outside_share)} of the tested feature values lie outside what the model was "
         f"trained on, and {drift.shifted} of {drift.features} features have shifted (PSI above "
         f"{PSI_SHIFTED:g})"
     )
@@ -254,26 +255,26 @@ def _about_controls(facts: Facts) -> list[Statement]:
     shuffled, planted = _trial(facts, "shuffled labels"), _trial(facts, "planted signal")
     if shuffled is None or planted is None:
         return [Statement("warning", "The method itself was not put on trial (no controls).")]
-    nothing = f"On shuffled labels the method finds {interval_text(shuffled.skill, 4)} nats"
-    something = f"a planted signal it finds with {interval_text(planted.skill, 4)} nats"
+    nothing = f"On shuffled labels the method's skill is {signed_interval(shuffled.skill, 4)} nats"
+    something = f"on planted ones, where something is, {signed_interval(planted.skill, 4)}"
     if is_above(shuffled.skill):
         return [Statement("bad", f"{nothing}, where nothing may be found: something leaks.")]
     if not is_above(planted.skill):
         return [
             Statement(
                 "warning",
-                f"A planted signal is not found ({interval_text(planted.skill, 4)} nats): that "
+                f"A planted signal is not found ({signed_interval(planted.skill, 4)} nats): that "
                 "nothing is found here means little.",
             )
         ]
-    return [Statement("good", f"{nothing}, as it must (nothing is there); {something}.")]
+    return [Statement("good", f"{nothing}, not above 0, as it must be; {something}.")]
 
 
 def _about_evidence(facts: Facts) -> Statement:
     rows = facts.rows
     text = (
-        f"Labels of neighbouring rows overlap: {rows.tested:,} tested rows are worth about "
-        f"{rows.independent:,.0f} independent ones"
+        f"Labels of neighbouring rows overlap: {count(rows.tested)} tested rows are worth about "
+        f"{count(rows.independent)} independent ones"
     )
     if rows.independent < FEWEST_INDEPENDENT:
         return Statement("bad", f"{text}, fewer than the {FEWEST_INDEPENDENT} that are needed.")
@@ -286,20 +287,3 @@ def _better_folds(facts: Facts) -> int:
 
 def _trial(facts: Facts, name: str) -> TrialFact | None:
     return next((one for one in facts.controls if one.name == name), None)
-
-
-def interval_text(interval: Interval, digits: int) -> str:
-    """Write an estimate with its sign and its interval, or that it is not known."""
-    if interval.estimate is None:
-        return "nothing"
-    text = f"{interval.estimate:+.{digits}f}"
-    if interval.low is None or interval.high is None:
-        return f"{text} (interval unknown)"
-    return f"{text} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
-
-
-def _share(interval: Interval) -> str:
-    text = f"{interval.estimate or 0.0:.1%}"
-    if interval.low is None or interval.high is None:
-        return f"{text} (interval unknown)"
-    return f"{text} [{interval.low:.1%}, {interval.high:.1%}]"

@@ -10,9 +10,18 @@ from typing import Any, Final
 
 from candled.core.model import CLASSES
 from candled.lab.bootstrap import Interval
-from candled.lab.facts import Balance, DriftFact, Facts, FoldFact, Reliability, Selection, TrialFact
+from candled.lab.facts import (
+    Balance,
+    Classification,
+    DriftFact,
+    Facts,
+    FoldFact,
+    Reliability,
+    Selection,
+    TrialFact,
+)
 from candled.lab.report.html import Figure
-from candled.lab.report.words import day
+from candled.lab.words import day
 
 COLOURS: Final = {
     "no_trade": "@none",
@@ -28,7 +37,13 @@ def chart(data: list[dict[str, Any]], **layout: Any) -> Figure:  # noqa: ANN401 
     """Return a figure with what all of them have in common."""
     common = {
         "margin": {"l": 52, "r": 12, "t": 8, "b": 44},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         "hovermode": "closest",
         "dragmode": False,
     }
@@ -63,6 +78,29 @@ def balance(balances: Sequence[Balance]) -> Figure:
     )
 
 
+def confusion(found: Classification) -> Figure:
+    """Draw the confusion matrix, shaded by the share of each true class."""
+    names = [name.replace("_", " ") for name in CLASSES]
+    shares = [[cell / max(1, sum(row)) for cell in row] for row in found.confusion]
+    cells = {
+        "type": "heatmap",
+        "x": [f"called {name}" for name in names],
+        "y": [f"is {name}" for name in names],
+        "z": shares,
+        "text": [
+            [f"{cell:,}<br>{share:.1%}" for cell, share in zip(row, of, strict=True)]
+            for row, of in zip(found.confusion, shares, strict=True)
+        ],
+        "texttemplate": "%{text}",
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": [[0, "@sheet"], [1, "@long"]],
+        "showscale": False,
+        "hovertemplate": "%{y}, %{x}: %{z:.1%}<extra></extra>",
+    }
+    return chart([cells], xaxis=axis("", side="top"), yaxis=axis("", autorange="reversed"))
+
+
 def importances(shares: Sequence[tuple[str, float]]) -> Figure:
     """Draw the features' shares of the gain as bars."""
     bars = {
@@ -93,17 +131,13 @@ def folds(found: Sequence[FoldFact]) -> Figure:
 
 def reliability(found: Sequence[Reliability]) -> Figure:
     """Draw what happened against what was said, and the diagonal where both are the same."""
-    most = max(
-        max(one.said, one.happened.high or one.happened.estimate or 0.0)
-        for side in found
-        for one in side.bins
-    )
+    said = [one.said for side in found for one in side.bins]
     diagonal = {
         "type": "scatter",
         "mode": "lines",
         "name": "as said",
-        "x": [0, most],
-        "y": [0, most],
+        "x": [min(said), max(said)],
+        "y": [min(said), max(said)],
         "line": {"color": "@muted", "dash": "dot"},
         "hoverinfo": "skip",
     }
@@ -120,8 +154,8 @@ def reliability(found: Sequence[Reliability]) -> Figure:
     ]
     return chart(
         [diagonal, *curves],
-        xaxis=axis("probability said", tickformat=".0%", rangemode="tozero"),
-        yaxis=axis("share that happened", tickformat=".0%", rangemode="tozero"),
+        xaxis=axis("probability said", tickformat=".0%"),
+        yaxis=axis("share that happened", tickformat=".0%"),
     )
 
 
@@ -192,7 +226,7 @@ def _base_line(side: str, points: Sequence[Selection]) -> dict[str, Any]:
 def expectancy(facts: Facts, names: Sequence[str], selections: Sequence[Selection]) -> Figure:
     """Draw each selection's mean result after each of the costs, with intervals."""
     marks = ("circle", "diamond", "x")
-    shades = ("@long", "@model", "@short")
+    shades = ("@muted", "@model", "@ink")
     series = [
         {
             **_points(list(names), [one.net[at] for one in selections]),
@@ -256,10 +290,10 @@ def trials(real: Interval, found: Sequence[TrialFact]) -> Figure:
 
 def leak(found: Sequence[TrialFact]) -> Figure:
     """Draw how often sure answers were right, beside chance, for both ways to split."""
-    names = [one.name for one in found]
+    names = [f"{one.name} ({one.sure:,} signals)" for one in found]
     series = {
         "right when above 0.6": ([one.sure_precision for one in found], "@model"),
-        "at random": ([one.sure_base_rate for one in found], "@none"),
+        "by chance": ([one.sure_base_rate for one in found], "@none"),
     }
     bars = [
         {

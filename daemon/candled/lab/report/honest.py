@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
+from candled.lab.bootstrap import Interval
 from candled.lab.facts import Facts, TrialFact
 from candled.lab.report import charts
-from candled.lab.report.html import Column, Markup, element, figure, paragraph, section, table
+from candled.lab.report.html import (
+    Column,
+    Markup,
+    details,
+    element,
+    figure,
+    paragraph,
+    section,
+    table,
+)
 from candled.lab.report.notebook import selections
-from candled.lab.report.words import (
+from candled.lab.verdict import PSI_SHIFTED
+from candled.lab.words import (
     NOTHING,
     count,
     day,
     number,
+    percent,
     share,
     share_interval,
     signed_interval,
 )
-from candled.lab.verdict import PSI_SHIFTED
 
 _IN_CHART: Final = (0.01, 0.05, 0.10)
 
@@ -113,7 +124,7 @@ def reliability(facts: Facts, key: str) -> Markup:
             f"calibration error is {errors}. A flat cloud at the base rate is well calibrated and "
             "useless.",
         ),
-        table(
+        details(
             "What was said and what happened",
             [
                 Column("Side", is_text=True),
@@ -165,7 +176,8 @@ def expectancy(facts: Facts, key: str) -> Markup:
             "Entered at the next open, left at the target, the stop or the time limit, the stop "
             "first; no compounding and one position a signal. Published signals are those above "
             "the threshold that earlier folds had chosen."
-            + ("" if fired else " With that threshold there was no signal.")
+            + ("" if fired else " With it there was no signal.")
+            + _finished(facts)
         ),
         figure(
             f"{key}-net",
@@ -178,6 +190,14 @@ def expectancy(facts: Facts, key: str) -> Markup:
         ),
         selections(facts, at_the_time, "Published signals"),
     )
+
+
+def _finished(facts: Facts) -> str:
+    found = facts.threshold
+    if found.value is None:
+        return ""
+    how = found.rule.replace("_", " ")
+    return f" The finished model has the threshold {number(found.value, 4)} ({how})."
 
 
 def drift(facts: Facts, key: str) -> Markup:
@@ -278,6 +298,39 @@ def _trials(caption: str, found: tuple[TrialFact, ...]) -> Markup:
             ]
             for one in found
         ],
+    )
+
+
+def evidence(facts: Facts, key: str) -> Markup:
+    """Show what the bundle's signals carry as their record."""
+    if not facts.evidence:
+        return Markup("")
+    return section(
+        f"{key}-evidence",
+        "What each signal carries",
+        table(
+            "Evidence in the bundle, by the side's probability",
+            [
+                Column("Band", is_text=True),
+                Column("n"),
+                Column("Coverage", "share of all rows"),
+                Column("Precision", "share that was right, with its 95 % interval"),
+                Column("Base rate", "precision of picking at random"),
+                Column("Gross", "mean result before costs"),
+            ],
+            [
+                [
+                    f"{one.side.value} from {number(one.above)}"
+                    + ("" if one.below is None else f" to {number(one.below)}"),
+                    count(one.n),
+                    share(one.coverage),
+                    share_interval(Interval(one.precision, one.low, one.high, one.n)),
+                    share(one.base_rate),
+                    percent(one.gross_pct),
+                ]
+                for one in facts.evidence
+            ],
+        ),
     )
 
 

@@ -85,6 +85,13 @@ def table(
     )
 
 
+def details(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Markup:
+    """Return a long table that opens when asked to."""
+    return element(
+        "details", element("summary", f"{caption}: the table"), table(caption, columns, rows)
+    )
+
+
 def _row(columns: Sequence[Column], row: Sequence[str]) -> Markup:
     cells = [
         element(

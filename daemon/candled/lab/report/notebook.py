@@ -16,8 +16,11 @@ from candled.lab.report.html import (
     table,
 )
 from candled.lab.report.recent import BARS, recent
-from candled.lab.report.words import (
+from candled.lab.study import Study
+from candled.lab.verdict import is_above
+from candled.lab.words import (
     NOTHING,
+    PERCENT,
     count,
     day,
     number,
@@ -26,7 +29,6 @@ from candled.lab.report.words import (
     share_interval,
     signed_interval,
 )
-from candled.lab.study import Study
 
 _REASONS = {
     "warm_up": "averages not filled yet",
@@ -50,9 +52,9 @@ def rows(facts: Facts, key: str) -> Markup:
             + (f"; left out: {dropped}. " if dropped else ". ")
             + f"{count(told.tested)} rows from {day(told.tested_first)} to "
             f"{day(told.tested_last)} were tested, each by a model that had not seen it. A label "
-            f"looks {told.lookahead_bars} bars ahead for {told.profit_target_pct:g} % profit "
-            f"before {told.stop_loss_pct:g} % loss, so neighbouring labels share bars: the tested "
-            f"rows are worth about {count(told.independent)} independent ones."
+            f"looks {told.lookahead_bars} bars ahead for {told.profit_target_pct:g}{PERCENT} "
+            f"profit and {told.stop_loss_pct:g}{PERCENT} loss, so neighbouring labels share bars: "
+            f"the tested rows are worth about {count(told.independent)} independent ones."
         ),
         figure(
             f"{key}-balance",
@@ -79,7 +81,7 @@ def rows(facts: Facts, key: str) -> Markup:
 def classification(facts: Facts, key: str) -> Markup:
     """Show the classification report and the confusion matrix."""
     found = facts.classification
-    verb = "more" if found.accuracy > found.majority_accuracy else "no more"
+    verb = "more" if is_above(found.over_majority) else "not clearly more"
     names = [_spoken(name) for name in CLASSES]
     return section(
         f"{key}-classes",
@@ -87,7 +89,8 @@ def classification(facts: Facts, key: str) -> Markup:
         paragraph(
             f"The likeliest class is right in {share(found.accuracy)} of {count(found.rows)} rows, "
             f"{verb} than the {share(found.majority_accuracy)} of always naming the commonest "
-            "class. Accuracy says little about a model whose use is to be sure now and then."
+            f"class (difference {share_interval(found.over_majority)}). "
+            "Accuracy says little about a model whose use is to be sure now and then."
         ),
         table(
             "Each class",
@@ -110,6 +113,14 @@ def classification(facts: Facts, key: str) -> Markup:
                 ]
                 for name, score in found.scores.items()
             ],
+        ),
+        figure(
+            f"{key}-confusion",
+            charts.confusion(found),
+            title="Confusion matrix",
+            caption="Each row is a true class, each column what it was called; right answers are "
+            "on the diagonal. A column that is dark from top to bottom is a class that is "
+            "named whatever happens.",
         ),
         table(
             "Confusion matrix: true class down, called class across",

@@ -22,8 +22,8 @@ from candled.lab.facts import Findings, Statement
 from candled.lab.report import honest, notebook
 from candled.lab.report.html import Column, Markup, element, joined, paragraph, table
 from candled.lab.report.trading import trading
-from candled.lab.report.words import count
 from candled.lab.study import Study
+from candled.lab.words import count
 
 _SIGNS: Final = {"good": "✓", "bad": "✗", "warning": "!", "plain": "·"}
 _TONES: Final = {"good": "good", "bad": "bad", "warning": "warning", "plain": "note"}
@@ -105,6 +105,7 @@ def _chapter(chapter: Chapter, key: str) -> Markup:
         honest.expectancy(facts, key),
         honest.drift(facts, key),
         honest.controls(facts, key),
+        honest.evidence(facts, key),
         honest.search(facts, key),
         trading(chapter.backtests, chapter.swept, key) if chapter.backtests else Markup(""),
     ]

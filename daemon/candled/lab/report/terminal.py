@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from candled.lab.facts import Facts, Findings, Selection
-from candled.lab.report.words import NOTHING, count, number, share, share_interval, signed_interval
+from candled.lab.words import NOTHING, count, number, share, share_interval, signed_interval
 
 _STYLES: Final = {"good": "green", "bad": "red", "warning": "yellow", "plain": ""}
 _SIGNS: Final = {"good": "+", "bad": "x", "warning": "!", "plain": "-"}

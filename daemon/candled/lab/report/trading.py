@@ -25,7 +25,7 @@ from candled.lab.report.html import (
     section,
     table,
 )
-from candled.lab.report.words import NOTHING, count, number, percent, share, signed_interval
+from candled.lab.words import NOTHING, count, number, percent, share, signed_interval
 
 _COLOURS: Final = ("@model", "@long", "@short", "@muted", "@ink", "@bad", "@good")
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
@@ -40,7 +40,7 @@ def trading(tests: Mapping[str, Backtest], swept: Sweep | None, key: str) -> Mar
         paragraph(_in_words(found), class_="finding"),
         figure(
             f"{key}-equity",
-            _lines(equity_lines(tests), axis("equity, purse of 1", type="log")),
+            _lines(equity_lines(tests), axis("equity, purse of 1", type="log", dtick="D2")),
             title="Equity",
             caption="What a purse of 1 becomes, after costs, on a logarithmic scale. One path "
             "through one history: the order of the same trades could have been another.",
@@ -62,7 +62,7 @@ def trading(tests: Mapping[str, Backtest], swept: Sweep | None, key: str) -> Mar
 def _in_words(found: Mapping[str, Statistics]) -> str:
     parts = [
         f"{name} {percent(found[name].total_return * 100, 1)} with a drawdown of "
-        f"{share(found[name].max_drawdown)} ({count(found[name].trades)} trades)"
+        f"{share(found[name].max_drawdown)} (trades: {count(found[name].trades)})"
         for name in (MODEL, HOLD)
         if name in found
     ]
@@ -156,6 +156,8 @@ def _swept(swept: Sweep | None, key: str) -> Markup:
         "x": [f"{one:.3g}" for one in grid.x],
         "y": [f"{one:.4g}" for one in grid.y],
         "z": [[round(one, 4) if np.isfinite(one) else None for one in row] for row in grid.z],
+        "text": [[f"{one:,}" for one in row] for row in swept.trades.tolist()],
+        "texttemplate": "%{text}",
         "zmin": -most,
         "zmax": most,
         "colorscale": [[0, "@short"], [0.5, "@paper"], [1, "@long"]],
@@ -170,6 +172,7 @@ def _swept(swept: Sweep | None, key: str) -> Markup:
             yaxis=axis("threshold", type="category"),
         ),
         title="Mean net result of a trade by threshold and cost",
-        caption=f"{count(grid.tried)} combinations: the best of them is the luckiest. A rule worth "
-        "having is one whose neighbours are good as well.",
+        caption=f"In each cell the number of trades: colours of few trades mean little. Of "
+        f"{count(grid.tried)} combinations the best is the luckiest; a rule worth having is one "
+        "whose neighbours are good as well.",
     )

@@ -10,6 +10,9 @@ from candled.lab.bootstrap import Interval
 NOTHING: Final = "\N{EN DASH}"
 
 
+PERCENT: Final = "\N{NO-BREAK SPACE}%"
+
+
 def count(value: float) -> str:
     """Write a whole number with separators."""
     return f"{value:,.0f}"
@@ -17,22 +20,22 @@ def count(value: float) -> str:
 
 def share(value: float | None, digits: int = 1) -> str:
     """Write a share as percent."""
-    return NOTHING if value is None else f"{value * 100:.{digits}f} %"
+    return NOTHING if value is None else f"{value * 100:.{digits}f}{PERCENT}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Write a number without a sign for plus."""
-    return NOTHING if value is None else minus(f"{value:.{digits}f}")
+    return NOTHING if value is None else minus(f"{value:z.{digits}f}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
     """Write a number with its sign."""
-    return NOTHING if value is None else minus(f"{value:+.{digits}f}")
+    return NOTHING if value is None else minus(f"{value:+z.{digits}f}")
 
 
 def percent(value: float | None, digits: int = 2) -> str:
     """Write what is in percent already, with its sign."""
-    return NOTHING if value is None else minus(f"{value:+.{digits}f} %")
+    return NOTHING if value is None else minus(f"{value:+z.{digits}f}{PERCENT}")
 
 
 def signed_interval(interval: Interval, digits: int = 3) -> str:
@@ -53,7 +56,7 @@ def _within(interval: Interval, digits: int, scale: float, sign: str) -> str:
     if interval.low is None or interval.high is None:
         return "[not known]"
     low, high = interval.low * scale, interval.high * scale
-    return minus(f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]")
+    return minus(f"[{low:{sign}z.{digits}f}, {high:{sign}z.{digits}f}]")
 
 
 def minus(text: str) -> str:
