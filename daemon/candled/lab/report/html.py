@@ -70,7 +70,7 @@ def table(
     body = [_row(columns, row) for row in rows]
     made = element(
         "table",
-        element("caption", caption),
+        element("caption", element("span", caption)),
         element("thead", element("tr", *head)),
         element("tbody", *body),
     )

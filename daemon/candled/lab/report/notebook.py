@@ -8,6 +8,7 @@ from candled.lab.report import charts
 from candled.lab.report.html import (
     Column,
     Markup,
+    details,
     element,
     figure,
     joined,
@@ -66,7 +67,7 @@ def rows(facts: Facts, key: str) -> Markup:
         table(
             "Class balance",
             [
-                Column("Rows of", is_text=True),
+                Column("Rows", is_text=True),
                 Column("n"),
                 *(Column(_spoken(one)) for one in CLASSES),
             ],
@@ -119,17 +120,16 @@ def classification(facts: Facts, key: str) -> Markup:
             charts.confusion(found),
             title="Confusion matrix",
             caption="Each row is a true class, each column what it was called; right answers are "
-            "on the diagonal. A column that is dark from top to bottom is a class that is "
+            "on the diagonal. A column that is full from top to bottom is a class that is "
             "named whatever happens.",
         ),
-        table(
+        details(
             "Confusion matrix: true class down, called class across",
             [Column("True class", is_text=True), *(Column(f"called {one}") for one in names)],
             [
                 [name, *(_of(cell, sum(cells)) for cell in cells)]
                 for name, cells in zip(names, found.confusion, strict=True)
             ],
-            note="Shares are of the row's true class.",
         ),
     )
 

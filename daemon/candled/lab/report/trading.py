@@ -28,6 +28,7 @@ from candled.lab.report.html import (
 from candled.lab.words import NOTHING, count, number, percent, share, signed_interval
 
 _COLOURS: Final = ("@model", "@long", "@short", "@muted", "@ink", "@bad", "@good")
+_POINTS: Final = 1000
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
 
 
@@ -40,7 +41,9 @@ def trading(tests: Mapping[str, Backtest], swept: Sweep | None, key: str) -> Mar
         paragraph(_in_words(found), class_="finding"),
         figure(
             f"{key}-equity",
-            _lines(equity_lines(tests), axis("equity, purse of 1", type="log", dtick="D2")),
+            _lines(
+                equity_lines(tests, _POINTS), axis("equity, purse of 1", type="log", dtick="D2")
+            ),
             title="Equity",
             caption="What a purse of 1 becomes, after costs, on a logarithmic scale. One path "
             "through one history: the order of the same trades could have been another.",
@@ -48,7 +51,9 @@ def trading(tests: Mapping[str, Backtest], swept: Sweep | None, key: str) -> Mar
         ),
         figure(
             f"{key}-drawdown",
-            _lines(drawdown_lines(tests), axis("below the highest equity", tickformat=".0%")),
+            _lines(
+                drawdown_lines(tests, _POINTS), axis("below the highest equity", tickformat=".0%")
+            ),
             title="Drawdown",
             caption="How far below its highest equity each way was, and for how long. Who would "
             "have stopped there has the loss and not the rest of the curve.",
