@@ -29,7 +29,7 @@ from candled.core.features.mar import MAR
 from candled.core.model import Booster
 from candled.core.regime import PRESETS, RANGING, TRENDING_DOWN, TRENDING_UP
 from candled.lab.predict import predict
-from candled.lab.tables import table_regimes
+from candled.lab.regimes import bar_regimes
 from candles import HOURLY, bars_at, candles
 from models import THRESHOLD, lane, model
 
@@ -126,7 +126,7 @@ def test_live_is_the_batch_table(size: int):
     made = [d for at in range(0, len(queue), size) for d in engine.decide(queue[at : at + size])]
     answers = predict(bars, model())
     offset = len(bars) - len(answers)
-    regimes = table_regimes(model().features.table(bars, HOURLY), "notebook")
+    regimes = bar_regimes(bars, HOURLY, "notebook")
     for index in range(HISTORY - 1, len(bars)):
         decision, answer = made[index], answers.probabilities[index - offset]
         assert decision.bar_open == answers.open_time[index - offset]

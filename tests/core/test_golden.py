@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from candled.core.bar import Bars, Interval
-from candled.core.features.mar import MarFeatures, MarState
+from candled.core.features.mar import MAR
+from candled.core.features.windows import WindowFeatures, WindowState
 from candled.core.golden import differing_stage, golden_vectors
 from models import model
 
@@ -46,20 +47,21 @@ def test_a_swapped_scaler_is_told_from_the_scaled_rows():
     assert differing_stage(other, golden_vectors(model())) == "scaled features"
 
 
-class _Bent(MarFeatures):
+class _Bent(WindowFeatures):
     """A kernel whose table, or whose live rows, are off by one bit in one column."""
 
     def __init__(self, *, table: bool) -> None:
+        super().__init__(MAR.name, MAR.columns, MAR.window, MAR.kernel, ema=MAR.ema)
         self._bend_table = table
 
     def table(self, bars: Bars, interval: Interval) -> np.ndarray:
         rows = super().table(bars, interval)
         return _bend(rows) if self._bend_table else rows
 
-    def state(self, capacity: int, interval: Interval) -> MarState:
+    def state(self, capacity: int, interval: Interval) -> WindowState:
         state = super().state(capacity, interval)
         if not self._bend_table:
-            state.push = lambda rows, bars: _bend(MarState.push(state, rows, bars))  # type: ignore[method-assign]
+            state.push = lambda rows, bars: _bend(WindowState.push(state, rows, bars))  # type: ignore[method-assign]
         return state
 
 

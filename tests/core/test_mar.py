@@ -210,7 +210,9 @@ def test_warming_again_forgets_the_old_stream():
 def test_an_unknown_set_is_refused_by_name():
     """Asking for a set that does not exist names those that do."""
     assert feature_set("mar") is MAR
-    with pytest.raises(ValueError, match=r"'mars'.*known are mar"):
+    with pytest.raises(
+        ValueError, match=r"'mars'.*known are mar, mar-scalefree, mar-scalefree-ohlcv"
+    ):
         feature_set("mars")
 
 

@@ -16,9 +16,9 @@ from candled.lab.dataset import (
     honest_rows,
     material,
     notebook_rows,
-    regimes_of,
 )
 from candled.lab.labels import LabelParams, window_labels
+from candled.lab.regimes import bar_regimes
 from candles import HOURLY, bars_at, candles, differing
 
 LOOKAHEAD = 12
@@ -66,7 +66,7 @@ def test_rows_carry_what_the_table_and_the_labels_say():
     """Features, classes, ends and regimes are those of the row's own bar."""
     found = honest_rows(_material(BARS), MAR, LOOKAHEAD)
     assert differing(found.features, MAR.table(BARS, HOURLY)[found.begin]) == 0
-    regime = regimes_of(BARS, HOURLY, "notebook")[:, 1]
+    regime = bar_regimes(BARS, HOURLY, "notebook")[:, 1]
     assert (found.classes == window_labels(BARS, PARAMS, regime).signal[found.begin]).all()
     assert (found.regimes == regime[found.begin]).all()
     assert (found.end == found.begin + LOOKAHEAD).all()

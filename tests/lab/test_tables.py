@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import reference
+from candled.core.bar import COLUMNS as BAR_COLUMNS
+from candled.core.features import built_in_sets
 from candled.core.features.mar import COLUMNS, MAR
+from candled.core.features.windows import WindowFeatures
+from candled.core.regime import INPUTS, NAMES, regime_rule, regimes
 from candled.lab.labels import LabelParams, window_labels
-from candled.lab.tables import feature_table, write_table
+from candled.lab.regimes import bar_regimes
+from candled.lab.tablefile import TableError, read_table, write_blocks, write_table
+from candled.lab.tables import feature_table, table_blocks
 from candles import HOURLY, bars_from_closes, candles, differing
 
 BARS = candles(900, seed=31)
@@ -158,3 +168,163 @@ def test_a_constant_price_has_a_table():
     frame = feature_table(bars_from_closes(np.full(100, 7.25)), HOURLY)
     assert np.isfinite(frame.to_numpy(np.float64)[40:]).all()
     assert (frame["bullish_count_sma"] == 0).all()
+
+
+# --- any set, block by block
+
+SETS = built_in_sets()
+WIDE = LabelParams(lookahead_bars=12, profit_target_pct=0.5, stop_loss_pct=2.0)
+WHOLE_TABLE = {
+    name: feature_table(BARS, HOURLY, features=one, labels=WIDE, raw=True)
+    for name, one in SETS.items()
+}
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Assert that two frames have the same columns, types and bits."""
+    assert list(one.columns) == list(other.columns)
+    for name in one.columns:
+        if name == "regime_name":
+            assert one[name].tolist() == other[name].tolist()
+        else:
+            assert one[name].dtype == other[name].dtype, name
+            assert differing(one[name].to_numpy(), other[name].to_numpy()) == 0, name
+
+
+@pytest.mark.parametrize("name", SETS)
+@settings(max_examples=8, deadline=None)
+@given(size=st.one_of(st.integers(4, 60), st.integers(60, 1_000)), length=st.integers(1, 400))
+def test_blocks_of_any_size_are_the_whole_table(name: str, size: int, length: int):
+    """Features, regimes and labels of a streamed table do not show where it was cut."""
+    blocks = list(
+        table_blocks(BARS[:length], HOURLY, features=SETS[name], labels=WIDE, raw=True, size=size)
+    )
+    assert all(0 < len(block["close"]) <= size for block in blocks)
+    streamed = pd.DataFrame(
+        {column: np.concatenate([block[column] for block in blocks]) for column in blocks[0]}
+    )
+    whole = WHOLE_TABLE[name][:length].copy()
+    for column in LABELS:  # the last rows have another future
+        whole.loc[max(0, length - 12) :, column] = np.nan if "future" in column else 0
+    same(streamed, whole)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_has_the_same_regimes_and_labels(name: str):
+    """What is not a feature does not depend on the features."""
+    columns = [*BAR_COLUMNS, "raw_regime", "regime", "regime_name", *LABELS]
+    same(WHOLE_TABLE[name][columns], WHOLE_TABLE["mar"][columns])
+    assert len(set(WHOLE_TABLE[name]["regime_name"])) == 3
+
+
+def test_the_notebooks_own_table_has_all_columns_of_the_bars():
+    """With `raw`: the bars, the set, the regimes with their name, the labels, in this order."""
+    frame = WHOLE_TABLE["mar"]
+    regimes = ["raw_regime", "regime", "regime_name"]
+    assert list(frame.columns) == [*BAR_COLUMNS, *COLUMNS, *regimes, *LABELS]
+    assert frame["regime_name"].tolist() == [NAMES[at] for at in frame["regime"]]
+    same(frame[list(COLUMNS)], feature_table(BARS, HOURLY)[list(COLUMNS)])
+
+
+def test_regimes_of_bars_are_those_of_mars_table():
+    """Asked for the regimes alone, they are those that the whole table gives."""
+    alone = bar_regimes(BARS, HOURLY, "aggressive")
+    columns = [MAR.columns.index(name) for name in INPUTS]
+    inputs = MAR.table(BARS, HOURLY)[:, columns]
+    assert alone.tolist() == regimes(regime_rule("aggressive"), inputs).tolist()
+
+
+@pytest.mark.parametrize("column", ["close", "signal", "regime", "regime_name"])
+def test_a_set_may_not_have_a_column_of_the_table(column: str):
+    """A column that every table has would be overwritten, or leak: it is refused by name."""
+    features = WindowFeatures("mine", ("a", column), 1, lambda w: np.repeat(w["close"], 2, axis=1))
+    with pytest.raises(ValueError, match=f"'mine' has a column '{column}', and so has every"):
+        feature_table(BARS[:10], HOURLY, features=features)
+
+
+# --- files
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
+def test_a_streamed_file_reads_back_to_the_bit(tmp_path: Path, name: str, kind: str):
+    """A table written in blocks is, read again, the whole table, names of regimes included."""
+    path = tmp_path / f"BTCUSDT_1h_features_labeled.{kind}"
+    blocks = table_blocks(BARS, HOURLY, features=SETS[name], labels=WIDE, raw=True, size=123)
+    assert write_blocks(blocks, path) == WHOLE_TABLE[name].shape
+    again = read_table(path, SETS[name])
+    same(again, WHOLE_TABLE[name])
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_frame_may_be_changed_and_written_again(tmp_path: Path):
+    """What a notebook user adds stays in the file, and its own tables with dates are read."""
+    frame = WHOLE_TABLE["mar"].assign(mine=np.arange(len(BARS)) / 7.0)
+    write_table(frame, tmp_path / "t.parquet")
+    same(read_table(tmp_path / "t.parquet"), frame)
+    dated = frame.assign(open_time=pd.to_datetime(frame["open_time"], unit="ms", utc=True))
+    dated.to_parquet(tmp_path / "dated.parquet")
+    assert read_table(tmp_path / "dated.parquet")["open_time"].tolist() == BARS.open_time.tolist()
+
+
+def test_a_short_or_empty_table_is_a_file_too(tmp_path: Path):
+    """No rows are a table with columns."""
+    for name in ("e.parquet", "e.csv"):
+        assert write_blocks(table_blocks(BARS[:0], HOURLY), tmp_path / name) == (0, 224)
+        assert len(read_table(tmp_path / name)) == 0
+
+
+BAD_TABLES = {
+    "a column away": (lambda f: f.drop(columns="ma7_ema"), "has no column ma7_ema (1 of the 223"),
+    "many away": (
+        lambda f: f[["open_time", "close"]], "has no column ma5_sma, ma6_sma, ma7_sma ... (222 of"
+    ),
+    "text": (lambda f: f.assign(ma7_ema="x"), "column 'ma7_ema' is of type "),
+    "seconds": (lambda f: f.assign(open_time=f["open_time"] // 1000), "row 0: open_time 16999992"),
+    "text times": (lambda f: f.assign(open_time="2024"), "column open_time is of type "),
+    "unsorted": (lambda f: f.iloc[::-1], "row 1: 2023-12-22T08:00:00Z does not come after"),
+    "doubles": (lambda f: f.iloc[[0, 1, 1, 2]], "row 2: 2023-11-14T23:00:00Z does not come after"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_table_that_is_not_what_was_asked_for_is_refused(tmp_path: Path, name: str):
+    """Missing columns, wrong types and wrong times are told with file, column and row."""
+    change, said = BAD_TABLES[name]
+    path = tmp_path / "t.parquet"
+    change(FRAME).to_parquet(path)
+    with pytest.raises(TableError) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path):
+    """Text under a parquet's name, or nothing at all, is told by the file's name."""
+    for name in ("t.parquet", "t.csv"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(TableError, match=rf"t\.{name[2:]}: is not "):
+            read_table(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "absent.parquet")
+
+
+def test_without_the_extra_parquet_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where pyarrow is not installed, the message has the command that installs it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(TableError, match=r"pip install 'candled\[parquet\]'"):
+        write_table(FRAME[:2], tmp_path / "t.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_half_way_leaves_the_old_file(tmp_path: Path):
+    """A block that cannot be written ends the whole, with the row in the table; nothing changes."""
+    bad = {"x": np.array([1.0, np.inf])}
+    for name in ("t.parquet", "t.csv"):
+        (tmp_path / name).write_text("as it was")
+        with pytest.raises(TableError, match="column 'x' is infinite in row 4"):
+            write_blocks([{"x": np.array([1.0, 2.0, 3.0])}, bad], tmp_path / name)
+        assert (tmp_path / name).read_text() == "as it was"
+    assert len(list(tmp_path.iterdir())) == 2

@@ -29,6 +29,7 @@ from candled_adapters.artifacts.manifest import (
     MANIFEST,
     BundleError,
     Manifest,
+    PackagePart,
     manifest_bytes,
     manifest_of,
     read_file,
@@ -37,6 +38,7 @@ from candled_adapters.artifacts.manifest import (
     spec_of,
 )
 from candled_adapters.artifacts.placing import place
+from candled_adapters.feature_sets import FeatureSetError, Found, Origin, find_feature_set
 
 __all__ = ["Bundle", "BundleError", "Manifest", "load_bundle", "write_bundle"]
 
@@ -58,8 +60,9 @@ def load_bundle(path: Path) -> Bundle:
     manifest = read_manifest(path)
     parts = {name: _read_part(path / name, digest) for name, digest in manifest.parts.items()}
     spec = spec_of(path / MANIFEST, manifest, parts[BOOSTER])
-    model = assemble(spec, manifest.digest, path)
-    _check_golden(path / GOLDEN, parts[GOLDEN], model)
+    found = _features(path / MANIFEST, spec.feature_set, manifest.feature_package)
+    model = assemble(spec, found.features, manifest.digest, path)
+    _check_golden(path / GOLDEN, parts[GOLDEN], model, _versions(found, manifest))
     return Bundle(path, manifest, model)
 
 
@@ -74,12 +77,13 @@ def write_bundle(
     """
     path = path.absolute()
     _refuse_foreign(path)
-    model = assemble(spec, "", path)
+    found = _features(path / MANIFEST, spec.feature_set, None)
+    model = assemble(spec, found.features, "", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         draft.chmod(0o755)
-        _write_parts(spec, model, draft)
+        _write_parts(spec, model, found.origin, draft)
         if extra:
             extra(draft)
         load_bundle(draft)
@@ -127,10 +131,33 @@ def _discard(draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_parts(spec: ModelSpec, model: Model, folder: Path) -> None:
+def _features(file: Path, name: str, package: PackagePart | None) -> Found:
+    try:
+        return find_feature_set(name)
+    except FeatureSetError as error:
+        if package is None:
+            raise BundleError(file, str(error)) from error
+        mend = f"install {package.distribution}=={package.version}, which it was made with"
+        raise BundleError(file, str(error), mend) from error
+
+
+def _versions(found: Found, manifest: Manifest) -> str:
+    """Say where another version of the feature set is installed than the model was made with."""
+    part, origin = manifest.feature_package, found.origin
+    made = Origin(part.distribution, part.version) if part else None
+    if made == origin:
+        return ""
+    return (
+        f" (made with {made or 'a built-in set'} for {manifest.feature_set!r}, "
+        f"here is {origin or 'a built-in set'})"
+    )
+
+
+def _write_parts(spec: ModelSpec, model: Model, origin: Origin | None, folder: Path) -> None:
     golden = msgspec.json.format(msgspec.json.encode(golden_vectors(model)), indent=1)
     parts = {BOOSTER: spec.booster, GOLDEN: golden}
-    manifest = manifest_bytes(manifest_of(spec, parts))
+    package = PackagePart(origin.distribution, origin.version) if origin else None
+    manifest = manifest_bytes(manifest_of(spec, parts, package))
     for name, content in {**parts, MANIFEST: manifest}.items():
         (folder / name).write_bytes(content)
 
@@ -142,7 +169,7 @@ def _read_part(file: Path, digest: str) -> bytes:
     return content
 
 
-def _check_golden(file: Path, content: bytes, model: Model) -> None:
+def _check_golden(file: Path, content: bytes, model: Model, versions: str) -> None:
     try:
         golden = msgspec.json.decode(content, type=Golden)
         differs = differing_stage(model, golden)
@@ -151,6 +178,6 @@ def _check_golden(file: Path, content: bytes, model: Model) -> None:
     if differs:
         raise BundleError(
             file,
-            f"this machine computes other {differs} than the bundle was made with",
+            f"this machine computes other {differs} than the bundle was made with{versions}",
             "the model cannot be trusted here; compare library versions with the manifest's",
         )

@@ -15,17 +15,16 @@ import numpy as np
 
 from candled.core.bar import Interval
 from candled.core.decision import Evidence, Side
-from candled.core.features import feature_set
+from candled.core.features import FeatureSet
 from candled.core.model import CLASSES, Booster, Model, ModelError, ModelSpec
 from candled.core.regime import regime_rule
 from candled_adapters.artifacts.manifest import BOOSTER, MANIFEST, BundleError
 
 
-def assemble(spec: ModelSpec, digest: str, path: Path) -> Model:
+def assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path) -> Model:
     """Join the parts in memory; raises BundleError where names, sizes or values do not fit."""
     file = path / MANIFEST
     try:
-        features = feature_set(spec.feature_set)
         Interval(spec.interval)
         regime_rule(spec.regime)
     except ValueError as error:

@@ -64,6 +64,13 @@ class _EvidencePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gross_pct: float | None
 
 
+class PackagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which package brought the feature set."""
+
+    distribution: str
+    version: str
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The file's content."""
 
@@ -83,6 +90,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     evidence: list[_EvidencePart] = []
     ranges: _RangesPart | None = None
     abstain_limits: list[str] | None = None
+    feature_package: PackagePart | None = None
+    """Where the feature set came from; absent for a built-in one."""
 
     @property
     def name(self) -> str:
@@ -90,7 +99,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return f"{self.symbol}_{self.interval}"
 
 
-def manifest_of(spec: ModelSpec, parts: Mapping[str, bytes]) -> Manifest:
+def manifest_of(
+    spec: ModelSpec, parts: Mapping[str, bytes], package: PackagePart | None
+) -> Manifest:
     """Describe a model and the other parts of its bundle; sealed."""
     target, ranges, limits = spec.target, spec.ranges, spec.abstain_limits
     manifest = Manifest(
@@ -112,6 +123,7 @@ def manifest_of(spec: ModelSpec, parts: Mapping[str, bytes]) -> Manifest:
         evidence=[_evidence_part(band) for band in spec.evidence],
         ranges=_RangesPart(_hex(ranges.low), _hex(ranges.high)) if ranges else None,
         abstain_limits=None if limits is None else _hex(limits),
+        feature_package=package,
     )
     return msgspec.structs.replace(manifest, digest=_digest(manifest))
 

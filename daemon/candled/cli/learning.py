@@ -10,6 +10,7 @@ import typer
 from candled.cli.options import (
     CandlesOption,
     ExitsOption,
+    FeaturesOption,
     FromOption,
     IntervalOption,
     JsonOption,
@@ -25,21 +26,25 @@ from candled.cli.options import (
 def features(
     *,
     candles: CandlesOption,
-    out: Annotated[Path, typer.Option(help="CSV or CSV.gz to write.")],
+    out: Annotated[Path, typer.Option(help="CSV, CSV.gz or parquet to write.", metavar="FILE")],
     interval: IntervalOption = None,
+    features: FeaturesOption = "mar",
     regime: Annotated[Preset, typer.Option(help="Regime preset.")] = "notebook",
     labels: Annotated[bool, typer.Option("--labels", help="Add the label columns.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Add all columns of the bars and the regime's name.")
+    ] = False,
     lookahead: LookaheadOption = 24,
     profit: ProfitOption = 1.5,
     stop: StopOption = 1.0,
 ) -> None:
-    """Write the feature table: 220 columns, regimes and, if asked, labels."""
+    """Write the table of a feature set: its columns, regimes and, if asked, labels."""
     from candled.offline.tables import write_features
 
     typer.echo(
         write_features(
-            candles, out, interval=interval, regime=regime,
-            label=(lookahead, profit, stop) if labels else None,
+            candles, out, interval=interval, features=features, regime=regime,
+            label=(lookahead, profit, stop) if labels else None, raw=raw,
         )
     )  # fmt: skip
 

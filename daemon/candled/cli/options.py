@@ -61,6 +61,9 @@ CandlesOption = Annotated[
     Path, typer.Option("--candles", help="CSV or CSV.gz with Binance's 12 columns.", metavar="FILE")
 ]
 IntervalOption = Annotated[Any, typer.Option(parser=parse_interval, help="1s to 1M.", metavar="I")]
+FeaturesOption = Annotated[
+    str, typer.Option("--features", help="Feature set, built in or a package's.", metavar="NAME")
+]
 LookaheadOption = Annotated[int, typer.Option(help="Label horizon in bars.", min=1)]
 ProfitOption = Annotated[
     float, typer.Option(help="Profit target in percent.", callback=check_percent)

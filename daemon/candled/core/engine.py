@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -29,10 +29,13 @@ from candled.core.decision import (
     decision_id,
 )
 from candled.core.features import FeatureState
+from candled.core.features.mar import REGIME_INPUTS
 from candled.core.gates import Answer, Cooldown, answers, closed_gate, missing_means
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
-from candled.core.regime import INPUTS, RANGING, RegimeMachine, regime_rule
+from candled.core.regime import RegimeMachine, regime_rule
+
+Floats = NDArray[np.float64]
 
 _REPLAYED_AT_ONCE = 8192
 
@@ -48,7 +51,12 @@ class Lane:
     @property
     def history(self) -> int:
         """How many bars make a decision independent of where the history starts."""
-        return self.model.features.history + self.policy.cooldown_bars
+        return self.settling + self.policy.cooldown_bars
+
+    @property
+    def settling(self) -> int:
+        """How many bars make features and regime independent of where the history starts."""
+        return max(self.model.features.history, REGIME_HISTORY)
 
 
 @dataclass(slots=True)
@@ -69,17 +77,12 @@ class _Progress:
     def advance(self, bar: Bar) -> _Moment:
         """Take the next bar; return what holds at its close."""
         self.pass_by(bar.open_time)
-        features = self.lane.model.features
-        gap = self.since_gap is not None and self.since_gap < features.window - 1
+        window = self.lane.model.features.window
+        gap = self.since_gap is not None and self.since_gap < window - 1
         flags = ((Quality.GAP, gap), (Quality.ZERO_VOLUME, bar.volume == 0))
-        needed = (
-            (features.window, features.window)
-            if self.from_listing
-            else (features.history, self.lane.history)
-        )
         return _Moment(
-            settled=self.bars >= needed[0],
-            warm=self.bars >= needed[1],
+            settled=self.bars >= (window if self.from_listing else self.lane.settling),
+            warm=self.bars >= (window if self.from_listing else self.lane.history),
             quality=tuple(flag for flag, raised in flags if raised),
         )
 
@@ -133,37 +136,53 @@ class _Group:
     interval: Interval
     lanes: list[_Progress]
     windows: FeatureState
-    regime_columns: list[int] = field(default_factory=list)
+    regime_windows: FeatureState
+    """Of `REGIME_INPUTS`: a regime does not depend on what the model reads."""
 
-    def push(self, rows: Sequence[int], bars: Sequence[Bar]) -> NDArray[np.float64]:
-        """Append one bar to each of some distinct lanes; return their feature rows."""
-        return self.windows.push(np.array(rows, dtype=np.intp), Bars.of(bars))
+    def push(self, rows: Sequence[int], bars: Bars) -> _Rows:
+        """Append one bar to each of some distinct lanes; return a row for each."""
+        at = np.array(rows, dtype=np.intp)
+        return _Rows(self.windows.push(at, bars), self.regime_windows.push(at, bars))
 
-    def push_each(self, row: int, bars: Bars) -> NDArray[np.float64]:
-        """Append bars to one lane, one after the other; return a feature row for each."""
-        rows = np.array([row], dtype=np.intp)
-        pushed = [self.windows.push(rows, bars[at : at + 1]) for at in range(len(bars))]
-        return np.concatenate(pushed)
+    def push_each(self, row: int, bars: Bars) -> _Rows:
+        """Append bars to one lane, one after the other; return a row for each."""
+        pushed = [self.push([row], bars[at : at + 1]) for at in range(len(bars))]
+        return _Rows(
+            np.concatenate([one.features for one in pushed]),
+            np.concatenate([one.regime_inputs for one in pushed]),
+        )
 
-    def skip_to(self, row: int, bars: Bars, start: int) -> NDArray[np.float64]:
-        """Let one lane stand at the end of `bars`; return the feature rows from bar `start` on.
+    def skip_to(self, row: int, bars: Bars, start: int) -> _Rows:
+        """Let one lane stand at the end of `bars`; return the rows from bar `start` on.
 
-        They come from the table over the bars: before `start` there must be `history` - 1 of them,
-        or all that the lane has ever seen.
+        They come from the tables over the bars: before `start` there must be `Lane.settling` - 1
+        of them, or all that the lane has ever seen.
         """
-        features = self.model.features
-        seen = bars[max(0, start - features.history + 1) :]
-        table = np.concatenate(list(features.blocks(seen, self.interval)))
-        self.windows.warm(row, seen[-features.history :])
-        return table[start - len(bars) :]
+        settling = self.lanes[row].lane.settling
+        seen = bars[max(0, start - settling + 1) :]
+        new = start - len(bars)
+        features, regime_inputs = (
+            np.concatenate(list(source.blocks(seen, self.interval)))[new:]
+            for source in (self.model.features, REGIME_INPUTS)
+        )
+        self.windows.warm(row, seen[-settling:])
+        self.regime_windows.warm(row, seen[-settling:])
+        return _Rows(features, regime_inputs)
 
-    def step_regimes(
-        self, rows: Sequence[int], features: NDArray[np.float64]
-    ) -> list[tuple[int, int]]:
-        if not self.regime_columns:
-            return [(RANGING, RANGING)] * len(rows)
-        inputs = features[:, self.regime_columns].tolist()
-        return [self.lanes[row].regime.step(*x) for row, x in zip(rows, inputs, strict=True)]
+    def step_regimes(self, rows: Sequence[int], inputs: Floats) -> list[tuple[int, int]]:
+        """Let each lane's regime take a row of `REGIME_INPUTS`, in order."""
+        taken = zip(rows, inputs.tolist(), strict=True)
+        return [self.lanes[row].regime.step(*x) for row, x in taken]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is computed of n bars."""
+
+    features: Floats
+    """[n, k] for the model."""
+    regime_inputs: Floats
+    """[n, 3]"""
 
 
 class Engine:
@@ -179,13 +198,12 @@ class Engine:
 
     def _add_group(self, members: list[Lane]) -> None:
         model, interval = members[0].model, Interval(members[0].stream.interval)
-        columns = model.features.columns
         group = _Group(
             model=model,
             interval=interval,
             lanes=[_progress(lane) for lane in members],
             windows=model.features.state(len(members), interval),
-            regime_columns=[columns.index(name) for name in INPUTS if name in columns],
+            regime_windows=REGIME_INPUTS.state(len(members), interval),
         )
         for row, lane in enumerate(members):
             if lane.stream in self._places:
@@ -216,7 +234,7 @@ class Engine:
         tail = max(0, len(bars) - lane.policy.cooldown_bars)
         self._fill(group, row, bars[:tail], from_listing=from_listing)
         for bar in bars[tail:]:  # the cooldown remembers which of them would have been signals
-            _decide(group, [row], [bar], partial(group.push, [row], [bar]))
+            _decide(group, [row], [bar], partial(group.push, [row], Bars.of([bar])))
 
     def _fill(self, group: _Group, row: int, bars: Bars, *, from_listing: bool) -> None:
         progress = _progress(group.lanes[row].lane)
@@ -225,11 +243,10 @@ class Engine:
             progress.pass_by(open_time)
         group.lanes[row] = progress
         group.windows.warm(row, bars)
-        if group.regime_columns:
-            recent = bars[-REGIME_HISTORY:]
-            for block in group.model.features.blocks(recent, group.interval):
-                for inputs in block[:, group.regime_columns].tolist():
-                    progress.regime.step(*inputs)
+        recent = bars[-REGIME_HISTORY:]
+        group.regime_windows.warm(row, recent)
+        for inputs in REGIME_INPUTS.table(recent, group.interval).tolist():
+            progress.regime.step(*inputs)
 
     def decide(self, batch: Sequence[BarClosed]) -> list[Decision]:
         """Decide each bar of a batch; the result is in the batch's order.
@@ -247,7 +264,7 @@ class Engine:
                 indices.append(index)
             for group, rows, indices in by_group.values():
                 bars = [batch[i].bar for i in indices]
-                made = _decide(group, rows, bars, partial(group.push, rows, bars))
+                made = _decide(group, rows, bars, partial(group.push, rows, Bars.of(bars)))
                 decisions.update(zip(indices, made, strict=True))
         return [decisions[index] for index in range(len(batch))]
 
@@ -265,16 +282,17 @@ class Engine:
         Raises as `decide` does.
         """
         group, row = self._places[stream]
-        single = min(group.model.features.history - 1, len(bars)) if group.lanes[row].bars else 0
+        progress = group.lanes[row]
+        single = min(progress.lane.settling - 1, len(bars)) if progress.bars else 0
         starts = [*range(0, single, size), *range(single, len(bars), size)]
         for start, stop in itertools.pairwise([*starts, len(bars)]):
             block = bars[start:stop]
-            features = (
+            compute = (
                 partial(group.push_each, row, block)
                 if start < single
                 else partial(group.skip_to, row, bars[:stop], start)
             )
-            yield _decide(group, [row] * len(block), list(block), features)
+            yield _decide(group, [row] * len(block), list(block), compute)
 
 
 def _progress(lane: Lane) -> _Progress:
@@ -304,17 +322,17 @@ def _decide(
     group: _Group,
     rows: Sequence[int],
     bars: Sequence[Bar],
-    features: Callable[[], NDArray[np.float64]],
+    compute: Callable[[], _Rows],
 ) -> list[Decision]:
     """Decide a bar of each of some lanes that share a model; a lane may occur more than once.
 
-    `features` makes the feature rows of the bars, once these are known to be in order.
+    `compute` makes the rows of the bars, once these are known to be in order.
     """
     lanes = [group.lanes[row] for row in rows]
     moments = [lane.advance(bar) for lane, bar in zip(lanes, bars, strict=True)]
-    table = features()
-    regimes = group.step_regimes(rows, table)
-    found = _ask(group.model, lanes, moments, table)
+    computed = compute()
+    regimes = group.step_regimes(rows, computed.regime_inputs)
+    found = _ask(group.model, lanes, moments, computed.features)
     return [
         _decision(lane, moment, bar, regime, answer)
         for lane, moment, bar, regime, answer in zip(
@@ -327,7 +345,7 @@ def _ask(
     model: Model,
     lanes: Sequence[_Progress],
     moments: Sequence[_Moment],
-    features: NDArray[np.float64],
+    features: Floats,
 ) -> list[Answer | None]:
     """Ask the model once about all fit rows; None for the others."""
     finite = np.asarray(np.isfinite(features).all(axis=1)).tolist()

@@ -73,11 +73,20 @@ def _seeded_bars(model: Model) -> Bars:
     count = model.features.window + _ROWS - 1
     rng = np.random.default_rng(220)
     path = np.cumprod(1.0 + rng.normal(0.0, 0.005, count + 1)) * max(level, 1e-6)
-    prices, volumes = path.tolist(), rng.uniform(1.0, 9.0, count).tolist()
-    return Bars.of([_bar(i, prices[i], prices[i + 1], volumes[i]) for i in range(count)])
+    drawn = {
+        "first": path[:-1],
+        "last": path[1:],
+        "volume": rng.uniform(1.0, 9.0, count),
+        "trades": rng.integers(50, 500, count),
+        "taken": rng.uniform(0.2, 0.8, count),
+    }
+    rows = zip(*(values.tolist() for values in drawn.values()), strict=True)
+    return Bars.of([_bar(at, **dict(zip(drawn, row, strict=True))) for at, row in enumerate(rows)])
 
 
-def _bar(index: int, first: float, last: float, volume: float) -> Bar:
+def _bar(
+    index: int, *, first: float, last: float, volume: float, trades: float, taken: float
+) -> Bar:
     start = _START + index * HOUR
     return Bar(
         open_time=start,
@@ -88,9 +97,9 @@ def _bar(index: int, first: float, last: float, volume: float) -> Bar:
         volume=volume,
         close_time=start + HOUR - 1,
         quote_volume=volume * last,
-        trades=100.0,
-        taker_buy_base=volume / 2,
-        taker_buy_quote=volume * last / 2,
+        trades=trades,
+        taker_buy_base=volume * taken,
+        taker_buy_quote=volume * taken * last,
     )
 
 

@@ -161,6 +161,11 @@ class RegimeMachine:
             regime = self._fold_memory()
         return raw, regime
 
+    def steps(self, inputs: NDArray[np.float64]) -> NDArray[np.int8]:
+        """Take rows of `INPUTS` [n, 3], oldest first; return raw and confirmed regimes [n, 2]."""
+        made = [self.step(*row) for row in inputs.tolist()]
+        return np.array(made, dtype=np.int8).reshape(-1, 2)
+
     def _remember(self, raw: int) -> None:
         raws = self._raws
         self._run = self._run + 1 if raws and raws[-1] == raw else 1
@@ -179,5 +184,4 @@ class RegimeMachine:
 
 def regimes(rule: RegimeRule, inputs: NDArray[np.float64]) -> NDArray[np.int8]:
     """Return raw and confirmed regimes [n, 2] of the rows of `INPUTS` [n, 3], oldest first."""
-    machine = RegimeMachine(rule)
-    return np.array([machine.step(*row) for row in inputs.tolist()], dtype=np.int8).reshape(-1, 2)
+    return RegimeMachine(rule).steps(inputs)

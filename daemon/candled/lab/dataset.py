@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bars, Interval, iso
 from candled.core.features import FeatureSet
-from candled.core.features.mar import MAR
-from candled.core.regime import INPUTS, regime_rule, regimes
 from candled.lab.labels import LabelParams
+from candled.lab.regimes import bar_regimes
 from candled.lab.rules import Labelled, label_rule
 
 Floats = NDArray[np.float64]
@@ -111,13 +110,6 @@ def follows(bars: Bars, interval: Interval) -> NDArray[np.bool_]:
     return np.fromiter(itertools.chain((True,), joined), np.bool_, len(times))
 
 
-def regimes_of(bars: Bars, interval: Interval, preset: str) -> Classes:
-    """Return raw and confirmed regimes [n, 2] of all bars; raises ValueError for the preset."""
-    rule, columns = regime_rule(preset), [MAR.columns.index(name) for name in INPUTS]
-    inputs = [block[:, columns] for block in MAR.blocks(bars, interval)]
-    return regimes(rule, np.concatenate(inputs) if inputs else np.empty((0, len(columns))))
-
-
 @dataclass(frozen=True, slots=True)
 class Material:
     """n bars and what is known about each of them."""
@@ -135,7 +127,7 @@ def material(
 ) -> Material:
     """Label all bars. Raises TrainingError for bad bars, ValueError for an unknown name."""
     refuse_bad_bars(bars)
-    confirmed = regimes_of(bars, interval, regime)[:, 1]
+    confirmed = bar_regimes(bars, interval, regime)[:, 1]
     return Material(bars, interval, label_rule(rule)(bars, params, confirmed), confirmed)
 
 

@@ -1,4 +1,4 @@
-"""Text files that are either whole or not there, and the same bytes for the same content.
+"""Files that are either whole or not there, and the same bytes for the same content.
 
 Knows nothing of what the text says. A name that ends in ``.gz`` is compressed, with no name and no
 time in its header, so that a digest of the file is a digest of the data.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -21,12 +21,21 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
 
     Raises OSError, and whatever `chunks` raises; the file that was there stays as it was.
     """
+    with replacing(path) as raw, _packed(raw, path) as out:
+        for chunk in chunks:
+            out.write(chunk)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write; it replaces `path` in one step once all of it is on the disk.
+
+    Raises OSError; on any failure inside, the file that was there stays as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as raw:
-            with _packed(raw, path) as out:
-                for chunk in chunks:
-                    out.write(chunk)
+            yield raw
             raw.flush()
             os.fsync(raw.fileno())
         temporary.replace(path)

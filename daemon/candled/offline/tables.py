@@ -9,21 +9,37 @@ from candled.core.decision import SIDES
 from candled.offline.files import about, candles_of, check_out
 from candled.offline.training import Label
 from candled_adapters.artifacts.bundle import load_bundle
+from candled_adapters.feature_sets import find_feature_set
 
 
 def write_features(
-    candles: Path, out: Path, *, interval: Interval | None, regime: str, label: Label | None
+    candles: Path,
+    out: Path,
+    *,
+    interval: Interval | None,
+    features: str,
+    regime: str,
+    label: Label | None,
+    raw: bool,
 ) -> str:
-    """Write the feature table of a candle file."""
+    """Write the table of a feature set for a candle file, block by block."""
     from candled.lab.labels import LabelParams
-    from candled.lab.tables import feature_table, write_table
+    from candled.lab.tablefile import write_blocks
+    from candled.lab.tables import table_blocks
 
     check_out(out, candles)
+    found = find_feature_set(features)
     file = candles_of(candles, interval)
-    wanted = LabelParams(*label) if label else None
-    frame = feature_table(file.bars, file.interval, regime=regime, labels=wanted)
-    write_table(frame, out)
-    return f"{about(file)}\n{out}: {len(frame)} rows, {len(frame.columns)} columns"
+    blocks = table_blocks(
+        file.bars,
+        file.interval,
+        features=found.features,
+        regime=regime,
+        labels=LabelParams(*label) if label else None,
+        raw=raw,
+    )
+    rows, columns = write_blocks(blocks, out)
+    return f"{about(file)}\n{out}: {rows} rows, {columns} columns"
 
 
 def write_predictions_of(bundle: Path, candles: Path, out: Path, threshold: float | None) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.decision import Evidence, Side
-from candled.core.features.mar import COLUMNS
+from candled.core.features.mar import COLUMNS, MAR
 from candled.core.model import ModelSpec, Ranges
 from candled_adapters.artifacts.bundle import BundleError, load_bundle, write_bundle
 from candled_adapters.artifacts.fit import assemble
@@ -89,7 +89,7 @@ def trust(known: object) -> tuple[object, ...]:
 def test_what_is_written_is_read_to_the_bit(made: ModelSpec):
     """Evidence, ranges and limits come back from the manifest's text with every bit, -0.0 too."""
     with tempfile.TemporaryDirectory() as folder:
-        manifest = manifest_of(made, {"model.ubj": made.booster, "golden.json": b""})
+        manifest = manifest_of(made, {"model.ubj": made.booster, "golden.json": b""}, None)
         file = Path(folder) / "manifest.json"
         file.write_bytes(manifest_bytes(manifest))
         read = read_manifest(Path(folder))
@@ -216,7 +216,7 @@ def test_evidence_without_sense_is_refused(changes: list[dict[str, object]], sai
     """Shares, intervals, counts, sides and the chain of bands are held; the band is named."""
     bands = tuple(dataclasses.replace(BAND, **change) for change in changes)
     with pytest.raises(BundleError) as caught:
-        assemble(changed(evidence=bands), "", Path("b"))
+        assemble(changed(evidence=bands), MAR, "", Path("b"))
     assert said in str(caught.value)
 
 
@@ -225,5 +225,5 @@ def test_ends_that_touch_are_sound():
     flat = Ranges(np.ones(K), np.ones(K))
     ends = Evidence(Side.SHORT, 0.0, 1.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, -3.0)
     last = Evidence(Side.SHORT, 1.0, None, 1, 1.0, 1.0, 1.0, 1.0, 1.0, None)
-    model = assemble(changed(ranges=flat, evidence=(ends, last)), "", Path("b"))
+    model = assemble(changed(ranges=flat, evidence=(ends, last)), MAR, "", Path("b"))
     assert model.evidence == (ends, last)

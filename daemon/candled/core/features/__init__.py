@@ -53,11 +53,17 @@ class FeatureSet(Protocol):
         ...
 
 
-def feature_set(name: str) -> FeatureSet:
-    """Return the set called `name`; raises ValueError for an unknown one."""
-    from candled.core.features.mar import MAR  # noqa: PLC0415 - the sets import this module
+def built_in_sets() -> dict[str, FeatureSet]:
+    """Return the sets that are always there, by name."""
+    from candled.core.features import mar, scalefree  # noqa: PLC0415 - they import this package
 
-    sets: dict[str, FeatureSet] = {MAR.name: MAR}
+    sets: tuple[FeatureSet, ...] = (mar.MAR, scalefree.SCALEFREE, scalefree.SCALEFREE_OHLCV)
+    return {one.name: one for one in sets}
+
+
+def feature_set(name: str) -> FeatureSet:
+    """Return the built-in set called `name`; raises ValueError for any other name."""
+    sets = built_in_sets()
     if name not in sets:
         raise ValueError(f"unknown feature set {name!r}; known are {', '.join(sets)}")
     return sets[name]

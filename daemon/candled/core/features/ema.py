@@ -46,13 +46,23 @@ class Averages:
         self.alpha = alpha
         self.decay = 1.0 - alpha
 
-    def path(self, closes: Floats, epoch: Rows) -> Floats:
-        """Return the averages [n, p] at each of n closes, oldest first."""
-        out = np.empty((len(closes), len(self.alpha)))
+    def pieces(self, closes: Floats, epoch: Rows) -> Iterator[tuple[int, Floats]]:
+        """Yield the averages at all closes, oldest first: a first row, and [m, p] from there on.
+
+        The pieces follow each other without a gap; none is longer than some 46,000 rows.
+        """
         chains = _chains(epoch)
         for at in range(0, len(chains.start), _TOGETHER):
-            self._fold(closes, chains.part(at, at + _TOGETHER), out)
-        return out
+            part = chains.part(at, at + _TOGETHER)
+            first = int(part.first[0])
+            out = np.empty((int(part.end[-1]) - first, len(self.alpha)))
+            self._fold(closes, part, out)
+            yield first, out
+
+    def path(self, closes: Floats, epoch: Rows) -> Floats:
+        """Return the averages [n, p] at each of n closes, oldest first."""
+        none = np.empty((0, len(self.alpha)))
+        return np.concatenate([none, *(piece for _, piece in self.pieces(closes, epoch))])
 
     def tail(self, closes: Floats, epoch: Rows, count: int) -> Tail:
         """Return what a live stream needs to go on from the end of a history."""
@@ -71,7 +81,7 @@ class Averages:
         return Tail(reported, states, ages)
 
     def _fold(self, closes: Floats, chains: _Chains, out: Floats) -> None:
-        """Fold chains side by side, a bar of each at a time; write what each reports."""
+        """Fold chains side by side, a bar of each at a time; write what they report."""
         state = np.repeat(closes[chains.start][:, None], len(self.alpha), axis=1)
         for step in range(int((chains.end - chains.start).max())):
             rows = chains.start + step
@@ -79,7 +89,7 @@ class Averages:
                 x = closes[np.minimum(rows, len(closes) - 1)]
                 state = self.alpha * x[:, None] + self.decay * state
             told = (rows >= chains.first) & (rows < chains.end)
-            out[rows[told]] = state[told]
+            out[rows[told] - chains.first[0]] = state[told]
 
     def _chain(self, closes: Floats) -> Floats:
         """Fold one chain; return its states [n, p]."""

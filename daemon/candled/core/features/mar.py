@@ -11,14 +11,14 @@ the newest 41 closes and of the exponential averages, whose past is bounded (see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.bar import Bars, Interval
-from candled.core.features.ema import HISTORY, Averages, AverageState, epochs
+from candled.core.features.sums import running, share, total
+from candled.core.features.windows import Ema, WindowFeatures
+from candled.core.regime import INPUTS
 
 Floats = NDArray[np.float64]
 
@@ -32,9 +32,6 @@ _LONGEST: Final = PERIODS[-1]
 _WINDOW: Final = _LONGEST + SLOPE_LOOKBACK  # newest bar, and a full ribbon 5 bars ago
 _P: Final = np.array(PERIODS, dtype=np.float64)
 _WEIGHT_SUM: Final = _P * (_P + 1.0) / 2.0
-_EMA: Final = Averages(2.0 / (_P + 1.0))
-_RING: Final = SLOPE_LOOKBACK + 1  # exponential averages now and up to 5 bars ago
-_BLOCK: Final = 4096
 
 
 def _columns() -> tuple[str, ...]:
@@ -65,12 +62,12 @@ def kernel(closes: Floats, ema: Floats, ema_before: Floats) -> Floats:
         are NaN, and comparisons with them count as false.
     """
     close = closes[:, 0]
-    sma, wma = _sma_wma(closes[:, :_LONGEST])
+    sma, wma = averages(closes[:, :_LONGEST])
     sma_previous = _sma(closes[:, 1 : _LONGEST + 1])
-    sma_before, wma_before = _sma_wma(closes[:, SLOPE_LOOKBACK:])
+    sma_before, wma_before = averages(closes[:, SLOPE_LOOKBACK:])
     ribbons = ((sma, sma_before), (ema, ema_before), (wma, wma_before))
 
-    out = np.empty((len(closes), len(COLUMNS)))
+    out = np.empty((len(closes), len(COLUMNS)), order="F")
     at = 0
     for now, _ in ribbons:
         out[:, at : at + _COUNT] = now
@@ -99,43 +96,57 @@ def kernel(closes: Floats, ema: Floats, ema_before: Floats) -> Floats:
         bullish = np.count_nonzero(slopes > 0.0, axis=1)
         out[:, at : at + _COUNT] = slopes
         at += _COUNT
-        out[:, at] = _total(slopes) / _COUNT
+        out[:, at] = total(slopes) / _COUNT
         out[:, at + 1] = bullish
         out[:, at + 2] = np.count_nonzero(slopes < 0.0, axis=1)
         out[:, at + 3] = bullish / _COUNT
         at += 4
 
-    out[:, at] = np.count_nonzero(sma < close[:, None], axis=1) / _COUNT
+    out[:, at] = share(sma < close[:, None])
     out[:, at + 1] = (close > top) & (closes[:, 1] <= top_previous)
     out[:, at + 2] = (close < bottom) & (closes[:, 1] >= bottom_previous)
     return out
 
 
+def regime_inputs(closes: Floats) -> Floats:
+    """Compute the columns that a regime machine reads, and no others.
+
+    Args:
+        closes: [n, 41], newest first.
+
+    Returns:
+        [n, 3] in the order of `INPUTS`; the same bits as in the whole row.
+    """
+    close = closes[:, 0]
+    sma, before = _sma(closes[:, :_LONGEST]), _sma(closes[:, SLOPE_LOOKBACK:])
+    out = np.empty((len(closes), len(INPUTS)))
+    out[:, 0] = share((sma - before) / SLOPE_LOOKBACK > 0.0)
+    out[:, 1] = share(sma < close[:, None])
+    out[:, 2] = np.abs(sma[:, 0] - sma[:, -1]) / close * 100.0
+    return out
+
+
 def _sma(closes: Floats) -> Floats:
     """Return the simple averages [n, 32] of newest-first closes [n, 36]."""
-    return np.cumsum(closes, axis=1)[:, PERIODS[0] - 1 :] / _P
+    return running(closes)[:, PERIODS[0] - 1 :] / _P
 
 
-def _sma_wma(closes: Floats) -> tuple[Floats, Floats]:
+def averages(closes: Floats) -> tuple[Floats, Floats]:
     """Return simple and weighted averages, both [n, 32], of newest-first closes [n, 36].
 
     With S_k the sum of the newest k closes, SMA_p = S_p / p; and since the newest close is in all
     of S_1..S_p and the oldest in S_p alone, WMA_p = (S_1 + ... + S_p) / (1 + ... + p).
     """
-    sums = np.cumsum(closes, axis=1)
-    weighted = np.cumsum(sums, axis=1)
+    sums = running(closes)
+    weighted = running(sums)
     first = PERIODS[0] - 1
     return sums[:, first:] / _P, weighted[:, first:] / _WEIGHT_SUM
 
 
-def _total(values: Floats) -> Floats:
-    return np.asarray(np.cumsum(values, axis=1)[:, -1])
-
-
 def _std(values: Floats) -> Floats:
     """Return the sample standard deviation (ddof 1) of each row."""
-    deviation = values - (_total(values) / _COUNT)[:, None]
-    return np.sqrt(_total(deviation * deviation) / (_COUNT - 1))
+    deviation = values - (total(values) / _COUNT)[:, None]
+    return np.sqrt(total(deviation * deviation) / (_COUNT - 1))
 
 
 def _top(values: Floats) -> Floats:
@@ -146,77 +157,16 @@ def _bottom(values: Floats) -> Floats:
     return np.asarray(np.fmin.reduce(values, axis=1))
 
 
-class MarState:
-    """The rolling windows of `capacity` streams: 41 closes and 6 rows of exponential averages."""
+MAR: Final = WindowFeatures(
+    "mar",
+    COLUMNS,
+    _WINDOW,
+    lambda w: kernel(w["close"], *w.ema),
+    ema=Ema(PERIODS, lags=(0, SLOPE_LOOKBACK)),
+)
+"""The set itself."""
 
-    def __init__(self, capacity: int, interval: Interval) -> None:
-        self._interval = interval
-        self._closes = np.full((capacity, _WINDOW), np.nan)
-        self._chains = AverageState(_EMA, capacity)
-        self._ema = np.full((capacity, _RING, _COUNT), np.nan)
-        self._pushed = np.zeros(capacity, dtype=np.int64)
-
-    def warm(self, row: int, bars: Bars) -> None:
-        """Begin stream `row` anew with its history, oldest first."""
-        count = len(bars)
-        newest = bars.close[-_WINDOW:][::-1]
-        epoch = epochs(bars.open_time, self._interval)
-        tail = _EMA.tail(bars.close, epoch, _RING)
-        self._closes[row] = np.nan
-        self._closes[row, : len(newest)] = newest
-        self._chains.warm(row, tail, epoch)
-        self._ema[row] = np.nan
-        self._ema[row, np.arange(count - len(tail.reported), count) % _RING] = tail.reported
-        self._pushed[row] = count
-
-    def push(self, rows: NDArray[np.intp], bars: Bars) -> Floats:
-        """Append one bar to each of the distinct `rows` [n]; return their features [n, 220]."""
-        window = self._closes[rows]
-        window[:, 1:] = window[:, :-1].copy()
-        window[:, 0] = bars.close
-        self._closes[rows] = window
-
-        age = self._pushed[rows]
-        before = self._ema[rows, (age + 1) % _RING]  # 5 bars ago: the slot after the newest
-        ema = self._chains.push(rows, bars.close, epochs(bars.open_time, self._interval))
-        self._ema[rows, age % _RING] = ema
-        self._pushed[rows] = age + 1
-        return kernel(window, ema, before)
-
-
-class MarFeatures:
-    """The set itself."""
-
-    name = "mar"
-    columns = COLUMNS
-    window = _WINDOW
-    history = HISTORY
-
-    def blocks(self, bars: Bars, interval: Interval, size: int = _BLOCK) -> Iterator[Floats]:
-        """Yield the table of all bars in blocks of at most `size` rows, oldest first."""
-        closes = np.ascontiguousarray(bars.close)
-        if not len(closes):
-            return
-        padded = np.concatenate([np.full(_WINDOW - 1, np.nan), closes])
-        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:, ::-1]
-        ema = _EMA.path(closes, epochs(bars.open_time, interval))
-        before = np.concatenate([np.full((SLOPE_LOOKBACK, _COUNT), np.nan), ema])
-        for start in range(0, len(closes), size):
-            rows = slice(start, start + size)
-            yield kernel(windows[rows], ema[rows], before[: len(ema)][rows])
-
-    def table(self, bars: Bars, interval: Interval) -> Floats:
-        """Return the whole table [n, 220]; rows before 41 bars hold NaN."""
-        out = np.empty((len(bars), len(self.columns)))
-        at = 0
-        for block in self.blocks(bars, interval):
-            out[at : at + len(block)] = block
-            at += len(block)
-        return out
-
-    def state(self, capacity: int, interval: Interval) -> MarState:
-        """Return empty rolling windows for `capacity` streams of one interval."""
-        return MarState(capacity, interval)
-
-
-MAR: Final = MarFeatures()
+REGIME_INPUTS: Final = WindowFeatures(
+    "mar-regime", INPUTS, _WINDOW, lambda w: regime_inputs(w["close"])
+)
+"""Its columns that a regime is made of; beside any set, so that all sets have the same regimes."""
