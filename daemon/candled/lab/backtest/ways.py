@@ -205,4 +205,5 @@ def cost_pct(made: Ways, costs: Costs) -> tuple[Floats, Floats]:
     stamps after the entry up to the exit; a position left within or at the end of a bar has paid up
     to the last moment of that bar.
     """
-    return costs.side_pct * (1 + made.exit / made.entry), costs.funding_pct * made.funding
+    traded = costs.side_pct * (1 + made.exit / made.entry)
+    return traded, costs.funding_pct * made.funding + 0.0  # nothing received is 0.0, not -0.0
