@@ -14,7 +14,7 @@ import candled.lab.walkforward as walkforward_module
 from candled.core.decision import Side
 from candled.core.features.mar import MAR
 from candled.core.model import Booster
-from candled.lab.calibration import base_of
+from candled.lab.calibration import base_of, tempered
 from candled.lab.controls import leak_trials, planted_signal, shuffled_labels
 from candled.lab.dataset import TrainingError, honest_rows, material
 from candled.lab.evaluate import losses
@@ -197,10 +197,33 @@ def test_too_few_rows_for_the_folds_are_refused():
 # --- thresholds
 
 
-def _answers(study, rule):
+def _gross(study, costs=0.0):
     traded, at = study.outcomes, study.dataset.begin
-    gross = (traded.long.gross_pct[at], traded.short.gross_pct[at])
-    return published(rule, study.finished, gross), limits_in_effect(rule, study.tested, gross)
+    return traded.long.gross_pct[at] - costs, traded.short.gross_pct[at] - costs
+
+
+def _limits(study, rule, costs=0.0):
+    base = out_of_sample(study.dataset, study.folds, base_of_trees(RECIPE)).probabilities
+    return limits_in_effect(rule, study.raw, base, study.temperatures, _gross(study, costs))
+
+
+def _answers(study, rule):
+    return published(rule, study.finished, _gross(study)), _limits(study, rule)
+
+
+def test_a_threshold_at_the_time_is_what_training_then_would_have_published():
+    """The last fold's threshold is that of a training whose bars end where the fold begins."""
+    whole = _train(folds=4).study
+    fold = whole.folds[3]
+    cut = int(whole.dataset.begin[fold.test[0]])
+    then = whole.tested.fold < 3
+    base = out_of_sample(whole.dataset, whole.folds, base_of_trees(RECIPE)).probabilities
+    cooled = tempered(whole.raw.probabilities[then], whole.temperatures[3], base[then])
+    larger = cooled[:, 1:].max(axis=1)
+    limit = whole.limits[whole.tested.fold == 3]
+    assert len(np.unique(limit)) == 1
+    assert np.mean(larger > limit[0]) == pytest.approx(RECIPE.threshold.value, abs=0.01)
+    assert whole.dataset.end[whole.tested.rows[then]].max() >= cut - LOOKAHEAD - 1
 
 
 def test_a_coverage_threshold_signals_that_share(study):
@@ -227,9 +250,7 @@ def test_no_threshold_is_invented_where_none_pays(study):
 
 def test_unpaid_folds_signal_nothing(study):
     """Where the folds before gave no paying threshold, none is in effect."""
-    traded, at = study.outcomes, study.dataset.begin
-    gross = (traded.long.gross_pct[at] - 50, traded.short.gross_pct[at] - 50)
-    assert (limits_in_effect(ThresholdRule("value", 0.0), study.tested, gross) == 1.0).all()
+    assert (_limits(study, ThresholdRule("value", 0.0), costs=50.0) == 1.0).all()
 
 
 # --- a finished model on what followed

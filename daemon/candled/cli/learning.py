@@ -17,9 +17,11 @@ from candled.cli.options import (
     LookaheadOption,
     Preset,
     ProfitOption,
+    Rule,
     StopOption,
     ToOption,
     TrainedUntilOption,
+    check_percent,
 )
 
 
@@ -55,21 +57,97 @@ def train(
     symbol: Annotated[str, typer.Option(metavar="S")],
     interval: IntervalOption,
     out: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
-    threshold: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.6,
-    regime: Annotated[Preset, typer.Option(help="Regime preset of the labels.")] = "notebook",
-    lookahead: LookaheadOption = 24,
-    profit: ProfitOption = 1.5,
-    stop: StopOption = 1.0,
+    notebook: Annotated[
+        bool, typer.Option("--notebook", help="As the notebook trains, flaws included.")
+    ] = False,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="A recipe as JSON; other options override it.", metavar="FILE"),
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Feature set; mar-scalefree when absent.", metavar="NAME")
+    ] = None,
+    labels: Annotated[Rule | None, typer.Option(help="Label rule; window when absent.")] = None,
+    lookahead: Annotated[
+        int | None, typer.Option(help="Label horizon in bars; 24 when absent.", min=1)
+    ] = None,
+    profit: Annotated[
+        float | None,
+        typer.Option(help="Profit target in percent; 1.5 when absent.", callback=check_percent),
+    ] = None,
+    stop: Annotated[
+        float | None,
+        typer.Option(help="Stop loss in percent; 1.0 when absent.", callback=check_percent),
+    ] = None,
+    regime: Annotated[Preset | None, typer.Option(help="Regime preset of the labels.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="A fixed threshold.", min=0.0, max=1.0)
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Signal this percentage of the bars; 5 when absent.", min=0, max=100),
+    ] = None,
+    costs: Annotated[
+        float | None,
+        typer.Option(help="Threshold that paid best after these costs (percent).", min=0),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Walk-forward folds; 11 when absent.", min=2)
+    ] = None,
+    balance: Annotated[bool, typer.Option("--balance", help="Weigh classes evenly.")] = False,
+    calibrate: Annotated[
+        bool, typer.Option(help="Fold a temperature, fitted out of sample, into the trees.")
+    ] = True,
 ) -> None:
-    """Train as the notebook does; write a bundle and the notebook's three files."""
-    from candled.offline.training import train_bundle
+    """Train a model and judge it by what it had not seen; write a bundle with its evidence."""
+    from candled.offline.training import TrainOptions, train_bundle
 
-    typer.echo(
-        train_bundle(
-            candles, out, symbol=symbol, interval=interval, threshold=threshold, regime=regime,
-            label=(lookahead, profit, stop),
-        )
-    )  # fmt: skip
+    options = TrainOptions(
+        candles=candles,
+        out=out,
+        symbol=symbol,
+        interval=interval,
+        as_notebook=notebook,
+        recipe=recipe,
+        features=features,
+        rule=labels,
+        label=(lookahead, profit, stop),
+        regime=regime,
+        threshold=threshold,
+        coverage_pct=coverage,
+        costs_pct=costs,
+        folds=folds,
+        balance=balance,
+        calibrate=calibrate,
+    )
+    typer.echo(train_bundle(options))
+
+
+def report(
+    *,
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="BUNDLE")],
+    candles: CandlesOption,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML page to write; a summary alone when absent.")
+    ] = None,
+    trained_until: TrainedUntilOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the trials of the method and its rival.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a bundle: what the notebook shows, and what it hides."""
+    from candled.offline.report import ReportOptions, run_report
+
+    options = ReportOptions(
+        bundle=bundle,
+        candles=candles,
+        out=out,
+        trained_until=trained_until,
+        quick=quick,
+        as_json=as_json,
+    )
+    run_report(options)
 
 
 def predict(

@@ -19,9 +19,9 @@ def parse_interval(name: str) -> Any:  # noqa: ANN401 - an Interval, whose modul
         raise typer.BadParameter(str(error)) from error
 
 
-def check_percent(value: float) -> float:
-    """Check a label's percentage; a wrong one is a usage error."""
-    if not 0 < value < math.inf:
+def check_percent(value: float | None) -> float | None:
+    """Check a label's percentage, if one is given; a wrong one is a usage error."""
+    if value is not None and not 0 < value < math.inf:
         raise typer.BadParameter(f"{value} is not a percentage above 0")
     return value
 
@@ -128,3 +128,4 @@ ExitsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Preset = Literal["notebook", "default", "aggressive", "conservative"]
+Rule = Literal["window", "first_touch"]

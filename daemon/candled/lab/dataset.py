@@ -22,6 +22,7 @@ from candled.core.features import FeatureSet
 from candled.lab.labels import LabelParams
 from candled.lab.regimes import bar_regimes
 from candled.lab.rules import Labelled, label_rule
+from candled.lab.verify.leaks import refuse_denied_columns
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -132,13 +133,16 @@ def material(
 
 
 def notebook_rows(of: Material, features: FeatureSet) -> Dataset:
-    """Return every complete row, by row, those without a future included. Raises TrainingError."""
+    """Return every complete row, by row, those without a future included.
+
+    Raises TrainingError, or VerificationError for a column that is called like a label.
+    """
     everything = np.ones(len(of.bars), dtype=np.bool_)
     return _dataset(of, features, _Fit(everything, everything, everything))
 
 
 def honest_rows(of: Material, features: FeatureSet, lookahead: int) -> Dataset:
-    """Return the rows whose future is there and that no hole reaches. Raises TrainingError.
+    """Return the rows whose future is there and that no hole reaches; raises as `notebook_rows`.
 
     A row needs all `lookahead` bars ahead of it, also where its class is known earlier: near the
     end of the bars, only the quick ones would be left.
@@ -165,6 +169,7 @@ class _Fit:
 
 
 def _dataset(of: Material, features: FeatureSet, fit: _Fit) -> Dataset:
+    refuse_denied_columns(features.columns)
     count = len(of.bars)
     warm = np.arange(count) >= features.window - 1
     behind = warm & fit.known & fit.whole_behind

@@ -57,6 +57,7 @@ def train_honest(
     recipe: Recipe,
     *,
     created_at: dt.datetime,
+    proof: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> HonestlyTrained:
     """Walk the recipe forward, then fit it on all usable rows.
@@ -70,6 +71,7 @@ def train_honest(
         features: the set that `recipe.feature_set` names.
         recipe: what to do.
         created_at: recorded with the model.
+        proof: that a package's feature set has passed the gate; recorded with the model.
         progress: is told how far it is.
 
     Raises:
@@ -98,7 +100,7 @@ def train_honest(
         threshold=_threshold_of(study),
         target=target(recipe.labels),
         regime=recipe.regime,
-        provenance=_provenance(study, recipe, created_at),
+        provenance=_provenance(study, recipe, created_at) | ({"gate": proof} if proof else {}),
         evidence=evidence_of(study),
         ranges=Ranges(study.dataset.features.min(axis=0), study.dataset.features.max(axis=0)),
         abstain_limits=limits,

@@ -6,6 +6,8 @@ so that what is counted at it has not been chosen by itself. Knows answers and o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,19 +47,24 @@ def published(rule: ThresholdRule, answers: OutOfSample, gross: Gross) -> Thresh
 
 
 def limits_in_effect(
-    rule: ThresholdRule, answers: OutOfSample, gross: Gross
+    rule: ThresholdRule,
+    raw: OutOfSample,
+    base: Answers,
+    temperatures: Sequence[float],
+    gross: Gross,
 ) -> NDArray[np.float32]:
-    """Return [q] the threshold that each row's fold had from the folds before it.
+    """Return [q] the threshold that each row's fold would have been published with at the time.
 
-    Where nothing is known yet, or nothing paid, it is 1, which nothing is above.
+    Chosen by what the folds before it had answered, cooled by the fold's own temperature. Where
+    nothing is known yet, or nothing paid, it is 1, which nothing is above.
     """
-    limits = np.full(len(answers.rows), _NEVER, dtype=np.float32)
-    for number in range(int(answers.fold[-1]) + 1):
-        before = answers.fold < number
+    limits = np.full(len(raw.rows), _NEVER, dtype=np.float32)
+    for number, temperature in enumerate(temperatures):
+        before = raw.fold < number
         if rule.kind == "fixed" or before.any():
-            known = _of(gross, answers.rows[before])
-            chosen = _chosen(rule, answers.probabilities[before], known).value
-            limits[answers.fold == number] = _NEVER if chosen is None else chosen
+            answers = tempered(raw.probabilities[before], temperature, base[before])
+            chosen = _chosen(rule, answers, _of(gross, raw.rows[before])).value
+            limits[raw.fold == number] = _NEVER if chosen is None else chosen
     return limits
 
 

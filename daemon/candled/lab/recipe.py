@@ -85,7 +85,7 @@ class Recipe:
     boosting: Boosting = field(default_factory=Boosting)
     folds: int = 11
     """Consecutive test blocks of the walk-forward."""
-    first_share: float = 0.2
+    first_share: float = 0.4
     """Share of the rows that are never tested."""
     embargo: int | None = None
     """Bars kept free between train labels and a test block; None is the label's lookahead."""

@@ -149,7 +149,7 @@ def walk_forward_study(
         baselines=_baselines(dataset, folds),
         outcomes=traded,
         threshold=published(recipe.threshold, finished, gross),
-        limits=limits_in_effect(recipe.threshold, tested, gross),
+        limits=limits_in_effect(recipe.threshold, raw, base, temperatures, gross),
         temperature=temperature,
         importances=importances(model) if model else (),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from candled.core.bar import Interval, Stream, iso
 from candled.core.decision import Policy
@@ -18,6 +18,7 @@ from candled.core.engine import Engine, Lane
 from candled.core.model import Model
 from candled.offline.backtest_report import SEEN, UNKNOWN, UNSEEN, Report, as_json, as_text
 from candled.offline.files import about, candles_of, check_out
+from candled.offline.known import last_trained
 from candled.offline.models import summary
 from candled_adapters.artifacts.bundle import Bundle, load_bundle
 from candled_adapters.candles.candlefile import CandleFile
@@ -78,7 +79,7 @@ def run_backtest(options: BacktestOptions) -> str:
     policy = _policy(options, bundle.model)
     tapes = [_tape(options, bundle.model, policy, file) for file in files]
     _refuse_doubles(tapes)
-    parts = _parts(tapes, _trained_until(options, bundle), options)
+    parts = _parts(tapes, _trained_until(options, bundle, files), options)
     reports = {name: _report(name, some, options, rules) for name, some in parts.items()}
     if options.trades is not None:
         _write_trades(reports, options.trades, regime_gate=options.regime_gate)
@@ -149,15 +150,14 @@ def _refuse_doubles(tapes: Sequence[Tape]) -> None:
         )
 
 
-def _trained_until(options: BacktestOptions, bundle: Bundle) -> int | None:
+def _trained_until(
+    options: BacktestOptions, bundle: Bundle, files: Sequence[CandleFile]
+) -> int | None:
     """Return the open of the last bar that the training knew of, its last label's future included.
 
     That future is as long as the label's lookahead; a bundle without one says nothing about it.
     """
-    train: Any = bundle.manifest.provenance.get("train")
-    last = options.trained_until
-    if last is None and isinstance(train, dict):
-        last = train.get("last_open_time")
+    last = last_trained(bundle, files[0].bars, options.trained_until)
     target = bundle.model.target
     if last is None or target is None:
         return last

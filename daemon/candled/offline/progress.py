@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 _SAID_FROM_S = 2.0  # shorter waits are not worth a line in a log
+
+
+Step = Callable[[str, int, int], None]
+"""Is told what is being done, how many parts are done, and of how many."""
+
+
+@contextmanager
+def steps() -> Iterator[Step]:
+    """Show long work of several parts on a terminal; say nothing where nobody watches."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done, _of: None
+        return
+    tasks: dict[str, Any] = {}
+    with _rich_bar() as bar:
+
+        def step(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of, said="")
+            bar.update(tasks[what], completed=done, total=of, said=f"{done} of {of}")
+
+        yield step
 
 
 class Progress:

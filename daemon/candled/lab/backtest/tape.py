@@ -108,7 +108,7 @@ def tape_of_answers(
     bars: Bars,
     open_time: NDArray[np.int64],
     probabilities: NDArray[np.float32],
-    threshold: float,
+    threshold: float | NDArray[np.float32],
     *,
     regime: NDArray[np.integer] | None = None,
     valid_bars: int = 1,
@@ -116,7 +116,8 @@ def tape_of_answers(
     """Make a tape of answers [m, 3] about the bars that open at `open_time` [m].
 
     For answers that no engine gave, as those of walk-forward folds about what they had not seen.
-    A bar without an answer says nothing. `regime` [n], if given, is of all bars.
+    A bar without an answer says nothing. `threshold` is one for all answers, or [m]; `regime` [n],
+    if given, is of all bars.
 
     Raises:
         ValueError: an answer about a bar that is not there, or columns of different lengths.
@@ -133,11 +134,13 @@ def tape_of_answers(
         if len(regime) != len(bars):
             raise ValueError(f"regime has {len(regime)} values for {len(bars)} bars; one a bar")
         tape.regime[:] = regime
-    return told(tape, threshold)
+    limits = np.ones(len(bars), dtype=np.float32)
+    limits[rows] = threshold
+    return told(tape, limits)
 
 
-def told(tape: Tape, threshold: float) -> Tape:
-    """Return the tape as another threshold would have it; its signals have no ids."""
+def told(tape: Tape, threshold: float | NDArray[np.float32]) -> Tape:
+    """Return the tape as another threshold, one for all bars or [n], would have it; without ids."""
     side = signals(tape.probabilities, threshold)
     return replace(tape, side=side, ids=np.full(len(tape), "", dtype="U1"))
 
