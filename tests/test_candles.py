@@ -73,7 +73,7 @@ def test_wrong_fetches_are_told(tmp_path: Path):
     code, said = fail(*what, "--exchange", "bitfnx", "--out", tmp_path / "x.csv")
     assert (code, said.split(";")[0]) == (65, "unknown exchange 'bitfnx'")
     what = (*what, "--exchange", "binance-spot")
-    for url in ("example.org", "http://[x"):
+    for url in ("example.org", "http://a:b", "ftp://a"):
         code, said = fail(*what, "--out", tmp_path / "x.csv", "--rest-url", url)
         assert (code, said) == (65, f"--rest-url {url!r} is no address; give http(s)://HOST")
     code, said = fail(*what, "--out", tmp_path / "no" / "x.csv")
