@@ -184,7 +184,7 @@ def test_any_set_is_written_in_the_notebooks_own_form(csv_file: Path, tmp_path: 
         "features", "--candles", csv_file, "--out", out, "--features", "mar-scalefree", "--raw",
         "--labels",
     )  # fmt: skip
-    assert said.endswith(f"{out}: 900 rows, 126 columns\n")
+    assert said.endswith(f"{out}: 900 rows, 119 columns\n")
     frame = read_table(out, SCALEFREE)
     expected = feature_table(BARS, HOURLY, features=SCALEFREE, labels=LabelParams(), raw=True).drop(
         columns="regime_name"

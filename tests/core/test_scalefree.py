@@ -27,7 +27,7 @@ COLUMNS = SCALEFREE.columns
 OF_TRADES = COLUMNS[len(SCALEFREE_OHLCV.columns) :]
 PRICES = ("open", "high", "low", "close")
 AMOUNTS = ("volume", "quote_volume", "taker_buy_base", "taker_buy_quote")
-MEANS = ("volume_6_to_72", "volume_24_to_168", "trade_size_6_to_168", "trades_6_to_72")
+MEANS = ("volume_6_to_72", "volume_24_to_72", "trade_size_6_to_72", "trades_6_to_72")
 few = settings(max_examples=12, deadline=None)
 fewer = settings(max_examples=5, deadline=None)
 
@@ -78,7 +78,7 @@ HARD = {
 
 @st.composite
 def markets(draw: st.DrawFn) -> Bars:
-    """Draw some 200 bars with stretches of rest, silence and wild moves, and holes in time."""
+    """Draw some 100 bars with stretches of rest, silence and wild moves, and holes in time."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n = draw(st.integers(WINDOW, WINDOW + 60))
     pace = np.repeat(random.choice([0.0, 1e-5, 0.004, 0.2], 30), 10)[:n]
@@ -107,14 +107,14 @@ def test_the_sets_are_known_by_name():
     assert feature_set("mar-scalefree-ohlcv") is SCALEFREE_OHLCV
     assert COLUMNS[: len(SCALEFREE_OHLCV.columns)] == SCALEFREE_OHLCV.columns
     assert tuple(MEANINGS) == COLUMNS
-    assert len(set(MEANINGS.values())) == len(COLUMNS) == 105
+    assert len(set(MEANINGS.values())) == len(COLUMNS) == 98
     assert len(OF_TRADES) == 10
 
 
 @pytest.mark.parametrize("features", [SCALEFREE, SCALEFREE_OHLCV], ids=lambda f: f.name)
 @pytest.mark.parametrize("name", HARD)
 def test_complete_rows_are_finite_on_every_market(features, name):
-    """Rest, silence, crashes, dust: from row 168 on every cell is finite, and no row before is."""
+    """Rest, silence, crashes, dust: from row 72 on every cell is finite, and no row before is."""
     table = features.table(HARD[name], HOURLY)
     assert np.isfinite(table[WINDOW - 1 :]).all()
     assert np.isnan(table[WINDOW - 2]).any()
@@ -224,7 +224,7 @@ def test_a_known_rise():
     """On closes that rise by one each bar, columns are what arithmetic says."""
     found = row(bars_from_closes(np.arange(101.0, 301.0)))
     assert found["return_1_pct"] == pytest.approx(100.0 / 299.0)
-    assert found["return_168_pct"] == pytest.approx(168.0 / 132.0 * 100.0)
+    assert found["return_72_pct"] == pytest.approx(72.0 / 228.0 * 100.0)
     assert found["dist_ma5_sma_pct"] == pytest.approx(2.0 / 3.0)
     assert found["spread_sma_pct"] == pytest.approx(15.5 / 3.0)
     assert found["slope_ma36_wma_pct"] == pytest.approx(1.0 / 3.0)

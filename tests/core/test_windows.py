@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from candled.core.bar import Bars
 from candled.core.features.ema import Averages, epochs
 from candled.core.features.mar import COLUMNS, MAR, REGIME_INPUTS
 from candled.core.features.sums import running, share, total
 from candled.core.features.windows import Ema, WindowFeatures, Windows
 from candled.core.regime import INPUTS
-from candles import HOURLY, bars_at, candles, differing
+from candles import HOURLY, bars_at, bars_from_closes, candles, differing
 
 few = settings(max_examples=15, deadline=None)
 BARS = candles(1_700, seed=41)
@@ -138,10 +139,25 @@ def test_long_histories_come_in_pieces_without_a_seam():
     assert differing(features.table(bars, HOURLY)[5:], joined[:-5]) == 0
 
 
-def test_regime_inputs_are_those_columns_of_mar():
+RESTING = bars_from_closes(np.concatenate([np.full(60, 64.0), np.full(60, 65.0)]))
+
+
+@pytest.mark.parametrize("bars", [BARS, RESTING], ids=["moving", "resting"])
+def test_regime_inputs_are_those_columns_of_mar(bars: Bars):
     """The three columns that a regime reads are computed alone to the same bits as with all."""
-    picked = MAR.table(BARS, HOURLY)[:, [COLUMNS.index(name) for name in INPUTS]]
-    assert differing(REGIME_INPUTS.table(BARS, HOURLY), np.ascontiguousarray(picked)) == 0
+    picked = MAR.table(bars, HOURLY)[:, [COLUMNS.index(name) for name in INPUTS]]
+    assert differing(REGIME_INPUTS.table(bars, HOURLY), np.ascontiguousarray(picked)) == 0
+
+
+def test_warming_again_forgets_the_old_stream():
+    """A row that is warmed anew, with little or nothing, holds no trace of what it was."""
+    features = SETS["averages"]
+    state = features.state(1, HOURLY)
+    for begin in (0, 1):
+        state.warm(0, BARS[500:900])
+        state.warm(0, BARS[:begin])
+        rows = [state.push(np.array([0]), BARS[at : at + 1]) for at in range(begin, 9)]
+        assert differing(np.concatenate(rows), features.table(BARS[:9], HOURLY)[begin:]) == 0
 
 
 @few

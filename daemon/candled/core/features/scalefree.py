@@ -34,15 +34,15 @@ FLOOR: Final = 1e-6
 MARGIN: Final = 1e-9
 """Share of the price by which two prices must differ to count as different."""
 
-_LONGEST: Final = 168  # a week of hours
+_LONGEST: Final = 72  # three days of hours; slower columns tell a model the date, not the market
 _WINDOW: Final = _LONGEST + 1
 _SHOWN: Final = (5, 10, 20, 36)
 _PICK: Final = [PERIODS.index(period) for period in _SHOWN]
-_RETURNS: Final = (1, 2, 3, 6, 12, 24, 48, 96, 168)
-_PATHS: Final = (6, 24, 72, 168)
-_RANGES: Final = (12, 24, 72, 168)
-_TRUE_RANGES: Final = (6, 14, 28, 84)
-_SHORT: Final = (6, 24, 72)
+_RETURNS: Final = (1, 2, 3, 6, 12, 24, 48, 72)
+_LENGTHS: Final = (6, 24, 72)
+_RANGES: Final = (12, 24, 72)
+_TRUE_RANGES: Final = (6, 14, 28)
+_SLOW: Final = (24, 72)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _path_meanings() -> dict[str, str]:
         | {
             f"straight_{k}": f"net change over {k} bars by the way travelled: 1 straight up, "
             "-1 straight down"
-            for k in _PATHS
+            for k in _LENGTHS
         }
         | {
             f"place_{k}": f"close within the range of {k} bars: -1 at the low, 1 at the high"
@@ -167,10 +167,10 @@ def _path(w: Windows) -> list[Floats]:
     close = w["close"]
     newest = close[:, :1]
     way = running(np.abs(close[:, :-1] - close[:, 1:]))
-    net = newest - close[:, list(_PATHS)]
+    net = newest - close[:, list(_LENGTHS)]
     return [
         (newest / close[:, list(_RETURNS)] - 1.0) * 100.0,
-        net / (_at(way, _PATHS) + FLOOR * newest),
+        net / (_at(way, _LENGTHS) + FLOOR * newest),
         *(_place(w["high"][:, :k], w["low"][:, :k], newest) for k in _RANGES),
     ]
 
@@ -186,17 +186,17 @@ def _place(high: Floats, low: Floats, close: Floats) -> Floats:
 
 def _swing_meanings() -> dict[str, str]:
     return (
-        {f"volatility_{k}_pct": f"root mean square of {k} returns, %" for k in _PATHS}
+        {f"volatility_{k}_pct": f"root mean square of {k} returns, %" for k in _LENGTHS}
         | {f"atr_{k}_pct": f"mean true range of {k} bars, % of close" for k in _TRUE_RANGES}
         | {
             "volatility_6_to_72": "volatility of 6 bars by that of 72",
-            "volatility_24_to_168": "volatility of 24 bars by that of 168",
+            "volatility_24_to_72": "volatility of 24 bars by that of 72",
             "true_range_to_atr_14": "this bar's true range by the mean of 14",
         }
-        | {f"down_share_{k}": f"share of falling bars in the variance of {k}" for k in (24, 168)}
+        | {f"down_share_{k}": f"share of falling bars in the variance of {k}" for k in _SLOW}
         | {
             f"move_{k}": f"change over {k} bars by what {k} such bars make at random"
-            for k in _SHORT
+            for k in _LENGTHS
         }
     )
 
@@ -206,21 +206,20 @@ def _swings(w: Windows) -> list[Floats]:
     newest, returns = close[:, :1], _returns(close)
     squares = returns * returns
     sums = running(squares)
-    six, day, three_days, week = (np.sqrt(_at(sums, (k,)) / k) for k in _PATHS)
+    six, day, three_days = (np.sqrt(_at(sums, (k,)) / k) for k in _LENGTHS)
     fallen = running(np.where(returns < 0.0, squares, 0.0))
     ranges = _true_ranges(w, max(_TRUE_RANGES))
     atr = _means(ranges, _TRUE_RANGES)
-    both = (24, 168)
     return [
-        np.concatenate([six, day, three_days, week], axis=1) * 100.0,
+        np.concatenate([six, day, three_days], axis=1) * 100.0,
         atr / newest * 100.0,
         six / (three_days + FLOOR),
-        day / (week + FLOOR),
+        day / (three_days + FLOOR),
         ranges[:, :1] / (atr[:, 1:2] + FLOOR * newest),
-        _at(fallen, both) / (_at(sums, both) + FLOOR * FLOOR),
+        _at(fallen, _SLOW) / (_at(sums, _SLOW) + FLOOR * FLOOR),
         *(
             (newest / close[:, k : k + 1] - 1.0) / (swing * np.sqrt(k) + FLOOR)
-            for k, swing in zip(_SHORT, (six, day, three_days), strict=True)
+            for k, swing in zip(_LENGTHS, (six, day, three_days), strict=True)
         ),
     ]
 
@@ -269,37 +268,33 @@ def _candle(w: Windows) -> list[Floats]:
 
 def _volume_meanings() -> dict[str, str]:
     return (
-        {
-            f"volume_z_{k}": f"volume above its mean of {k} bars, in deviations"
-            for k in (24, 72, 168)
-        }
+        {f"volume_z_{k}": f"volume above its mean of {k} bars, in deviations" for k in _SLOW}
         | {
             "volume_6_to_72": "mean volume of 6 bars by that of 72; 0 if nobody traded",
-            "volume_24_to_168": "mean volume of 24 bars by that of 168; 0 if nobody traded",
+            "volume_24_to_72": "mean volume of 24 bars by that of 72; 0 if nobody traded",
         }
-        | {f"pressure_{k}": f"mean location of {k} bars, weighted by volume" for k in _SHORT}
+        | {f"pressure_{k}": f"mean location of {k} bars, weighted by volume" for k in _LENGTHS}
         | {
             f"dist_vwap_{k}_pct": f"close above the volume-weighted price of {k} bars, % of close"
-            for k in (24, 72, 168)
+            for k in _SLOW
         }
     )
 
 
 def _volume(w: Windows) -> list[Floats]:
     volume, close = w["volume"][:, :_LONGEST], w["close"][:, :1]
-    means = _means(volume, (6, 24, 72, 168))
+    means = _means(volume, _LENGTHS)
     high, low, closes = (w[name][:, :_LONGEST] for name in ("high", "low", "close"))
     typical = (high + low + closes) / 3.0
     sums = running(volume)
     above = running(volume * (close - typical))
-    pressure = running(volume[:, :72] * _location(w, 72))
-    lengths = (24, 72, 168)
+    pressure = running(volume * _location(w, _LONGEST))
     return [
-        *(_z(volume, k) for k in lengths),
+        *(_z(volume, k) for k in _SLOW),
         _ratio(means[:, :1], means[:, 2:3]),
-        _ratio(means[:, 1:2], means[:, 3:]),
-        _ratio(_at(pressure, _SHORT), _at(sums, _SHORT)),
-        _ratio(_at(above, lengths), _at(sums, lengths)) / close * 100.0,
+        _ratio(means[:, 1:2], means[:, 2:]),
+        _ratio(_at(pressure, _LENGTHS), _at(sums, _LENGTHS)),
+        _ratio(_at(above, _SLOW), _at(sums, _SLOW)) / close * 100.0,
     ]
 
 
@@ -310,17 +305,14 @@ def _trade_meanings() -> dict[str, str]:
     return (
         {
             f"taker_imbalance_{k}": f"takers' buying less selling over {k} bar(s), share of volume"
-            for k in (1, *_SHORT)
+            for k in (1, *_LENGTHS)
         }
         | {
             f"trade_size_z_{k}": f"mean size of a trade above its mean of {k} bars, in deviations"
-            for k in (24, 168)
+            for k in _SLOW
         }
-        | {"trade_size_6_to_168": "mean size of a trade in 6 bars by that in 168"}
-        | {
-            f"trades_z_{k}": f"trades above their mean of {k} bars, in deviations"
-            for k in (24, 168)
-        }
+        | {"trade_size_6_to_72": "mean size of a trade in 6 bars by that in 72"}
+        | {f"trades_z_{k}": f"trades above their mean of {k} bars, in deviations" for k in _SLOW}
         | {"trades_6_to_72": "mean number of trades of 6 bars by that of 72"}
     )
 
@@ -329,17 +321,17 @@ def _trades(w: Windows) -> list[Floats]:
     volume, trades, bought = (
         w[name][:, :_LONGEST] for name in ("volume", "trades", "taker_buy_base")
     )
-    lengths = (1, *_SHORT)
+    lengths = (1, *_LENGTHS)
     volumes, counts = running(volume), running(trades)
     net = running(bought + bought - volume)
     size = _ratio(volume, trades)
-    sizes = _ratio(_at(volumes, (6, 168)), _at(counts, (6, 168)))
+    sizes = _ratio(_at(volumes, (6, 72)), _at(counts, (6, 72)))
     often = _means(trades, (6, 72))
     return [
         _ratio(_at(net, lengths), _at(volumes, lengths)),
-        *(_z(size, k) for k in (24, 168)),
+        *(_z(size, k) for k in _SLOW),
         _ratio(sizes[:, :1], sizes[:, 1:]),
-        *(_z(trades, k) for k in (24, 168)),
+        *(_z(trades, k) for k in _SLOW),
         _ratio(often[:, :1], often[:, 1:]),
     ]
 
