@@ -15,23 +15,24 @@ from candled.lab.findings import findings
 from candled.lab.verdict import FEWEST_INDEPENDENT, FEWEST_SIGNALS, verdict
 from studies import answering, found, normalised, study
 
-near = st.floats(-0.5, 0.5)
-
 
 @st.composite
 def intervals(draw: st.DrawFn) -> Interval:
-    """Return intervals that are known, partly known, and of nothing."""
-    kind = draw(st.sampled_from(("known", "unknown", "nothing")))
+    """Return intervals above, around, at and below 0, unknown ones, and of nothing."""
+    kind = draw(st.sampled_from(("above", "around", "below", "unknown", "nothing")))
     if kind == "nothing":
         return Interval(None, None, None, 0)
+    ends = {"above": (0.0, 0.5), "below": (-0.5, 0.0)}.get(kind, (-0.5, 0.5))
+    near = st.floats(*ends)
     low, middle, high = sorted(draw(st.tuples(near, near, near)))
-    n = draw(st.integers(1, 200))
-    return Interval(middle, low, high, n) if kind == "known" else Interval(middle, None, None, n)
+    return (
+        Interval(middle, low, high, 900) if kind != "unknown" else Interval(middle, None, None, 9)
+    )
 
 
 GOOD = Interval(0.4, 0.3, 0.5, 900)
 NOTHING_FOUND = Interval(0.0, -0.1, 0.1, 900)
-DOUBTS = ("skill", "folds", "few", "earnings", "shuffled", "planted", "untried", "search")
+DOUBTS = ("skill", "folds", "few", "earnings", "scarce", "shuffled", "planted", "untried", "search")
 
 
 @st.composite
@@ -47,8 +48,8 @@ def possible_facts(draw: st.DrawFn) -> Facts:
         return draw(intervals()) if doubt in doubts else good
 
     gross = of("earnings", GOOD)
-    if "earnings" in doubts:
-        n = draw(st.integers(FEWEST_SIGNALS - 2, FEWEST_SIGNALS + 2)) if gross.n else 0
+    if "scarce" in doubts and gross.n:
+        n = draw(st.integers(FEWEST_SIGNALS - 1, FEWEST_SIGNALS))
         gross = dataclasses.replace(gross, n=n)
     both = dataclasses.replace(
         facts.published[-1],
