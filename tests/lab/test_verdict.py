@@ -15,48 +15,72 @@ from candled.lab.findings import findings
 from candled.lab.verdict import FEWEST_INDEPENDENT, FEWEST_SIGNALS, verdict
 from studies import answering, found, normalised, study
 
-near = st.floats(-0.5, 0.5)
-
 
 @st.composite
 def intervals(draw: st.DrawFn) -> Interval:
-    """Return intervals that are known, partly known, and of nothing."""
-    kind = draw(st.sampled_from(("known", "unknown", "nothing")))
+    """Return intervals above, around, at and below 0, unknown ones, and of nothing."""
+    kind = draw(st.sampled_from(("above", "around", "below", "unknown", "nothing")))
     if kind == "nothing":
         return Interval(None, None, None, 0)
+    ends = {"above": (0.0, 0.5), "below": (-0.5, 0.0)}.get(kind, (-0.5, 0.5))
+    near = st.floats(*ends)
     low, middle, high = sorted(draw(st.tuples(near, near, near)))
-    n = draw(st.integers(1, 200))
-    return Interval(middle, low, high, n) if kind == "known" else Interval(middle, None, None, n)
+    return (
+        Interval(middle, low, high, 900) if kind != "unknown" else Interval(middle, None, None, 9)
+    )
+
+
+GOOD = Interval(0.4, 0.3, 0.5, 900)
+NOTHING_FOUND = Interval(0.0, -0.1, 0.1, 900)
+DOUBTS = ("skill", "folds", "few", "earnings", "scarce", "shuffled", "planted", "untried", "search")
 
 
 @st.composite
 def possible_facts(draw: st.DrawFn) -> Facts:
-    """Return the study's facts with anything else in what the verdict rests on."""
+    """Return facts that are all good, but for a few doubts: of these anything is possible.
+
+    Were everything drawn at random, next to none would be good enough to be flattered.
+    """
     facts = found().facts
-    gross = draw(intervals())
-    nets = tuple(gross.shifted(-cost) for cost in facts.costs_pct)
+    doubts = draw(st.sets(st.sampled_from(DOUBTS), max_size=3))
+
+    def of(doubt: str, good: Interval) -> Interval:
+        return draw(intervals()) if doubt in doubts else good
+
+    gross = of("earnings", GOOD)
+    if "scarce" in doubts and gross.n:
+        n = draw(st.integers(FEWEST_SIGNALS - 1, FEWEST_SIGNALS))
+        gross = dataclasses.replace(gross, n=n)
     both = dataclasses.replace(
         facts.published[-1],
         gross=gross,
-        net=nets,
+        net=tuple(gross.shifted(-cost) for cost in facts.costs_pct),
         precision=Interval(0.5, 0.4, 0.6, gross.n) if gross.n else gross,
     )
-    controls = tuple(
-        dataclasses.replace(one, skill=draw(intervals())) if at < 2 else one
-        for at, one in enumerate(facts.controls)
+    shuffled, planted, *leak = facts.controls
+    controls = (
+        dataclasses.replace(shuffled, skill=of("shuffled", NOTHING_FOUND)),
+        dataclasses.replace(planted, skill=of("planted", GOOD)),
+        *leak,
     )
+    few = st.floats(FEWEST_INDEPENDENT - 1, FEWEST_INDEPENDENT + 1)
+    folds = [dataclasses.replace(facts.folds[0], skill=of("folds", GOOD)) for _ in range(4)]
     return dataclasses.replace(
         facts,
-        skill=draw(intervals()),
+        skill=of("skill", GOOD),
         published=(*facts.published[:-1], both),
-        controls=draw(st.sampled_from((controls, ()))),
-        folds=tuple(dataclasses.replace(one, skill=draw(intervals())) for one in facts.folds),
-        rows=dataclasses.replace(facts.rows, independent=draw(st.floats(1, 400))),
+        controls=() if "untried" in doubts else controls,
+        folds=tuple(folds),
+        rows=dataclasses.replace(
+            facts.rows, independent=draw(few) if "few" in doubts else 2 * FEWEST_INDEPENDENT
+        ),
         tried=Tried(
             draw(st.integers(1, 3)),
-            draw(st.none() | st.floats(0, 1)),
-            draw(st.none() | st.floats(0, 1)),
-        ),
+            draw(st.none() | st.floats(0.9, 1)),
+            draw(st.none() | st.floats(0.4, 0.6)),
+        )
+        if "search" in doubts
+        else Tried(1),
     )
 
 

@@ -7,7 +7,7 @@ the label's lookahead, because neighbouring labels share bars.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from candled.core.decision import Evidence, signals
 from candled.core.model import CLASSES
 from candled.core.regime import NAMES
-from candled.lab.bootstrap import BLOCK, LEVEL, Interval, mean_interval, ratio_interval
+from candled.lab.bootstrap import LEVEL, Interval, mean_interval, ratio_interval
 from candled.lab.controls import Trial
 from candled.lab.coverage import COSTS_PCT, COVERAGES
 from candled.lab.drift import Drift, drift, worst
@@ -32,14 +32,21 @@ from candled.lab.facts import (
     Loss,
     Reliability,
     Rows,
-    Selection,
     TrialFact,
     Tried,
 )
-from candled.lab.labels import LONG, SHORT, window_labels
 from candled.lab.reliability import calibration_error, reliability
+from candled.lab.selections import (
+    SIDES,
+    Tested,
+    advantage,
+    base_rate_of,
+    published,
+    surer,
+    surest,
+    tested_rows,
+)
 from candled.lab.study import Study
-from candled.lab.thresholds import strict_limit
 from candled.lab.verdict import PSI_SHIFTED, verdict
 from candled.lab.weights import effective_size
 
@@ -52,7 +59,6 @@ CONFIDENCES: Final = (0.5, 0.55, 0.6, 0.65, 0.7)
 _SURE: Final = 0.6
 _IMPORTANCES: Final = 25
 _WORST: Final = 12
-_SIDES: Final = (LONG, SHORT)
 _SHARES: Final = "class shares"
 
 
@@ -71,7 +77,7 @@ def findings(
         tried: what is known of the search that led to this model; None is a single configuration.
         evidence: what the judged bundle carries as the record of its signals.
     """
-    tested = _tested(study, tuple(costs_pct))
+    tested = tested_rows(study, tuple(costs_pct))
     facts = Facts(
         title=study.title,
         symbol=study.symbol,
@@ -81,12 +87,12 @@ def findings(
         classification=_classification(tested),
         losses=_losses(study, tested),
         skill=tested.advantage_over(study.baselines[_SHARES]),
-        reliability=tuple(_reliability(tested, side) for side in _SIDES),
+        reliability=tuple(_reliability(tested, side) for side in SIDES),
         costs_pct=tested.costs_pct,
         threshold=study.threshold,
-        published=_published(tested, study.limits),
-        coverages=tuple(_surest(tested, side, share) for side in _SIDES for share in COVERAGES),
-        confidence=tuple(_surer(tested, side, at) for side in _SIDES for at in CONFIDENCES),
+        published=published(tested, study.limits),
+        coverages=tuple(surest(tested, side, share) for side in SIDES for share in COVERAGES),
+        confidence=tuple(surer(tested, side, at) for side in SIDES for at in CONFIDENCES),
         folds=tuple(_fold(study, tested, number) for number in range(len(study.folds))),
         drift=_drift(study),
         controls=_controls(study, tested.block),
@@ -97,40 +103,6 @@ def findings(
         level=LEVEL,
     )
     return Findings(facts, verdict(facts))
-
-
-@dataclass(frozen=True, slots=True)
-class _Tested:
-    """The q tested rows with what most facts need of them."""
-
-    truth: Classes
-    answers: Answers
-    gross: dict[int, Floats]
-    """[q] by side: result of a trade, percent; NaN where a price is absent."""
-    best: dict[int, Floats]
-    """[q] by side: best price within the lookahead against the close, percent."""
-    costs_pct: tuple[float, ...]
-    block: int
-
-    def advantage_over(self, other: Answers) -> Interval:
-        """Return by how many nats a row the model's log-loss is smaller."""
-        return _advantage(self.answers, other, self.truth, self.block)
-
-
-def _tested(study: Study, costs_pct: tuple[float, ...]) -> _Tested:
-    at = study.tested_bars
-    future = window_labels(study.material.bars, study.params)
-    return _Tested(
-        truth=study.truth,
-        answers=study.tested.probabilities,
-        gross={
-            LONG: study.outcomes.long.gross_pct[at],
-            SHORT: study.outcomes.short.gross_pct[at],
-        },
-        best={LONG: future.future_return_up[at], SHORT: future.future_return_down[at]},
-        costs_pct=costs_pct,
-        block=max(BLOCK, 2 * study.params.lookahead_bars),
-    )
 
 
 def _rows(study: Study) -> Rows:
@@ -156,7 +128,7 @@ def _balances(study: Study) -> tuple[Balance, ...]:
     return tuple(Balance(name, len(some), class_counts(some)) for name, some in parts.items())
 
 
-def _classification(tested: _Tested) -> Classification:
+def _classification(tested: Tested) -> Classification:
     called = tested.answers.argmax(axis=1).astype(np.int8)
     cells = confusion(called, tested.truth)
     right = called == tested.truth
@@ -171,7 +143,7 @@ def _classification(tested: _Tested) -> Classification:
     )
 
 
-def _reliability(tested: _Tested, side: int) -> Reliability:
+def _reliability(tested: Tested, side: int) -> Reliability:
     said, hit = tested.answers[:, side], tested.truth == side
     bins = reliability(said, hit)
     return Reliability(
@@ -192,7 +164,7 @@ def _within(
     return ratio_interval(hit & inside, inside, block=block)
 
 
-def _losses(study: Study, tested: _Tested) -> tuple[Loss, ...]:
+def _losses(study: Study, tested: Tested) -> tuple[Loss, ...]:
     before = {"model before calibration": study.raw.probabilities} if study.temperatures else {}
     others = {**before, **study.baselines}
     return (
@@ -204,7 +176,7 @@ def _losses(study: Study, tested: _Tested) -> tuple[Loss, ...]:
     )
 
 
-def _loss(name: str, answers: Answers, tested: _Tested, *, is_rival: bool) -> Loss:
+def _loss(name: str, answers: Answers, tested: Tested, *, is_rival: bool) -> Loss:
     return Loss(
         name=name,
         log_loss=float(np.mean(losses(answers, tested.truth))),
@@ -215,98 +187,7 @@ def _loss(name: str, answers: Answers, tested: _Tested, *, is_rival: bool) -> Lo
     )
 
 
-def _published(tested: _Tested, limits: NDArray[np.float32]) -> tuple[Selection, ...]:
-    signalled = signals(tested.answers, limits.tolist())
-    is_long = signalled == LONG
-    both = _selection(
-        tested,
-        "both",
-        chosen=signalled != 0,
-        hit=tested.truth == signalled,
-        base_rate=_base_rate(signalled, tested.truth),
-        gross=np.where(is_long, tested.gross[LONG], tested.gross[SHORT]),
-        best=np.where(is_long, tested.best[LONG], tested.best[SHORT]),
-    )
-    return (*(_of_side(tested, side, signalled == side) for side in _SIDES), both)
-
-
-def _surest(tested: _Tested, side: int, share: float) -> Selection:
-    threshold = strict_limit(tested.answers[:, side], share)
-    return _of_side(tested, side, _above(tested, side, threshold), threshold, share)
-
-
-def _surer(tested: _Tested, side: int, threshold: float) -> Selection:
-    return _of_side(tested, side, _above(tested, side, threshold), threshold)
-
-
-def _above(tested: _Tested, side: int, threshold: float) -> Chosen:
-    return np.asarray(tested.answers[:, side] > np.float32(threshold))
-
-
-def _of_side(
-    tested: _Tested,
-    side: int,
-    chosen: Chosen,
-    threshold: float | None = None,
-    asked: float | None = None,
-) -> Selection:
-    hit = tested.truth == side
-    return _selection(
-        tested,
-        CLASSES[side],
-        threshold,
-        asked,
-        chosen=chosen,
-        hit=hit,
-        base_rate=float(np.mean(hit)),
-        gross=tested.gross[side],
-        best=tested.best[side],
-    )
-
-
-def _selection(
-    tested: _Tested,
-    side: str,
-    threshold: float | None = None,
-    asked: float | None = None,
-    *,
-    chosen: Chosen,
-    hit: Chosen,
-    base_rate: float,
-    gross: Floats,
-    best: Floats,
-) -> Selection:
-    precision = ratio_interval(hit & chosen, chosen, block=tested.block)
-    result = _mean_of(gross, chosen, tested.block)
-    right = precision.estimate
-    return Selection(
-        side=side,
-        threshold=threshold,
-        asked=asked,
-        coverage=float(np.mean(chosen)),
-        precision=precision,
-        base_rate=base_rate,
-        lift=right / base_rate if base_rate and right is not None else None,
-        best_excursion_pct=_mean_of(best, chosen, tested.block).estimate,
-        gross=result,
-        net=tuple(result.shifted(-cost) for cost in tested.costs_pct),
-    )
-
-
-def _mean_of(values: Floats, chosen: Chosen, block: int) -> Interval:
-    """Return the mean of the chosen rows' values, leaving out those that are not known."""
-    counted = chosen & np.isfinite(values)
-    return ratio_interval(np.where(counted, values, 0.0), counted, block=block)
-
-
-def _base_rate(signalled: Classes, truth: Classes) -> float:
-    """Return what naming as many longs and shorts at random would get right."""
-    frequent = np.array([np.mean(truth == side) for side in _SIDES])
-    named = np.array([np.count_nonzero(signalled == side) for side in _SIDES])
-    return float(np.average(frequent, weights=named if named.any() else None))
-
-
-def _fold(study: Study, tested: _Tested, number: int) -> FoldFact:
+def _fold(study: Study, tested: Tested, number: int) -> FoldFact:
     inside = study.tested.fold == number
     truth, answers = tested.truth[inside], tested.answers[inside]
     shares = study.baselines[_SHARES][inside]
@@ -319,7 +200,7 @@ def _fold(study: Study, tested: _Tested, number: int) -> FoldFact:
         last_open_time=int(times[-1]),
         log_loss=float(np.mean(losses(answers, truth))),
         share_log_loss=float(np.mean(losses(shares, truth))),
-        skill=_advantage(answers, shares, truth, tested.block),
+        skill=advantage(answers, shares, truth, tested.block),
         temperature=study.temperatures[number] if study.temperatures else None,
     )
 
@@ -363,12 +244,8 @@ def _trial(name: str, trial: Trial, block: int) -> TrialFact:
         rows=len(trial.classes),
         log_loss=float(np.mean(losses(trial.answers, trial.classes))),
         share_log_loss=float(np.mean(losses(trial.shares, trial.classes))),
-        skill=_advantage(trial.answers, trial.shares, trial.classes, block),
+        skill=advantage(trial.answers, trial.shares, trial.classes, block),
         sure=count,
         sure_precision=hits / count if count else None,
-        sure_base_rate=_base_rate(signalled, trial.classes),
+        sure_base_rate=base_rate_of(signalled, trial.classes),
     )
-
-
-def _advantage(answers: Answers, other: Answers, truth: Classes, block: int) -> Interval:
-    return mean_interval(losses(other, truth) - losses(answers, truth), block=block)

@@ -90,16 +90,12 @@ def _skill(facts: Facts) -> str:
 
 
 def _survived(facts: Facts) -> float | None:
-    """Return the largest cost that the published signals survive with those below it."""
-    result = None
+    """Return the largest cost that the published signals survive."""
     both = facts.published[-1]
     if both.gross.n < FEWEST_SIGNALS:
         return None
-    for cost, net in zip(facts.costs_pct, both.net, strict=True):
-        if not is_above(net):
-            break
-        result = cost
-    return result
+    nets = zip(facts.costs_pct, both.net, strict=True)
+    return max((cost for cost, net in nets if is_above(net)), default=None)
 
 
 def _headline(facts: Facts, skill: str, survives: float | None) -> Statement:
@@ -221,7 +217,9 @@ def _about_cost(cost: float, net: Interval, survives: float | None) -> Statement
         return Statement("good", f"{text}: above 0.")
     if (net.estimate or 0.0) > 0:
         return Statement("warning", f"{text}: above 0 on paper, but not distinguishable from 0.")
-    return Statement("bad", f"{text}: a loss.")
+    if net.high is not None and net.high < 0:
+        return Statement("bad", f"{text}: a loss.")
+    return Statement("bad", f"{text}: no gain, not even on paper.")
 
 
 def _about_calibration(facts: Facts) -> Statement | None:

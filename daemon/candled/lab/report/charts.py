@@ -124,7 +124,7 @@ def folds(found: Sequence[FoldFact]) -> Figure:
     return chart(
         [{**points, "name": "skill", "marker": {"color": "@model", "size": 9}}],
         xaxis=axis("first tested day", type="category"),
-        yaxis=axis("skill, nats a row", zerolinecolor="@ink", zerolinewidth=2),
+        yaxis=axis("skill, nats a row", rangemode="tozero", zerolinecolor="@ink", zerolinewidth=2),
         showlegend=False,
     )
 
@@ -244,7 +244,9 @@ def expectancy(facts: Facts, names: Sequence[str], selections: Sequence[Selectio
         series,
         scattermode="group",
         xaxis=axis("", type="category"),
-        yaxis=axis("mean result a signal, %", zerolinecolor="@ink", zerolinewidth=2),
+        yaxis=axis(
+            "mean result a signal, %", rangemode="tozero", zerolinecolor="@ink", zerolinewidth=2
+        ),
     )
 
 
@@ -283,7 +285,7 @@ def trials(real: Interval, found: Sequence[TrialFact]) -> Figure:
     return chart(
         [{**points, "marker": {"color": "@model", "size": 11}}],
         xaxis=axis("", type="category"),
-        yaxis=axis("skill, nats a row", zerolinecolor="@ink", zerolinewidth=2),
+        yaxis=axis("skill, nats a row", rangemode="tozero", zerolinecolor="@ink", zerolinewidth=2),
         showlegend=False,
     )
 

@@ -19,7 +19,7 @@ from candled.core.bar import iso
 from candled.lab.backtest.book import Backtest
 from candled.lab.backtest.sweep import Sweep
 from candled.lab.facts import Findings, Statement
-from candled.lab.report import honest, notebook
+from candled.lab.report import honest, notebook, trust
 from candled.lab.report.html import Column, Markup, element, joined, paragraph, table
 from candled.lab.report.trading import trading
 from candled.lab.study import Study
@@ -103,10 +103,10 @@ def _chapter(chapter: Chapter, key: str) -> Markup:
         honest.reliability(facts, key),
         honest.coverage(facts, key),
         honest.expectancy(facts, key),
-        honest.drift(facts, key),
-        honest.controls(facts, key),
-        honest.evidence(facts, key),
-        honest.search(facts, key),
+        trust.drift(facts, key),
+        trust.controls(facts, key),
+        trust.evidence(facts, key),
+        trust.search(facts, key),
         trading(chapter.backtests, chapter.swept, key) if chapter.backtests else Markup(""),
     ]
     return element(
