@@ -201,7 +201,7 @@ def test_train_import_check_show_and_predict_agree(tmp_path: Path):
     """A trained bundle passes its check, and its notebook files import into the same model."""
     write_candles(tmp_path / "c.csv.gz", candles(400, seed=1))
     out = tmp_path / "models" / "BTCUSDT_1h"
-    options = ("--symbol", "BTCUSDT", "--interval", "1h", "--threshold", "0.42")
+    options = ("--symbol", "BTCUSDT", "--interval", "1h", "--notebook", "--threshold", "0.42")
     said = succeed("train", "--candles", tmp_path / "c.csv.gz", *options, "--out", out)
     assert said.startswith(f"{tmp_path / 'c.csv.gz'}: 400 bars from ")
     assert f"{out}: bundle BTCUSDT_1h, 220 features, threshold 0.42, digest " in said
@@ -410,7 +410,7 @@ def test_too_few_candles_do_not_make_a_model(tmp_path: Path):
     write_candles(tmp_path / "c.csv", candles(100, seed=3))
     code, why = fail(
         "train", "--candles", tmp_path / "c.csv", "--symbol", "BTCUSDT", "--interval", "1h",
-        "--out", tmp_path / "m",
+        "--out", tmp_path / "m", "--notebook",
     )  # fmt: skip
     assert code == 65
     assert "100 bars give 60 rows" in why

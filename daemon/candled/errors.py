@@ -36,7 +36,6 @@ _KNOWN: Final[dict[str, Exit]] = {
     "TrainingError": Exit.DATA,
     "BacktestError": Exit.DATA,
     "RecipeError": Exit.CONFIG,
-    "ReportError": Exit.CONFIG,
     "UnjudgedError": Exit.DATA,
     "VerificationError": Exit.DATA,
     "SimulationError": Exit.DATA,

@@ -42,13 +42,13 @@ def check_place(out: Path) -> None:
         raise FileNotFoundError(f"{out.parent}: no such directory; make it first")
 
 
-def about(file: CandleFile) -> str:
-    """Say in a line what a candle file holds."""
+def about(file: CandleFile, gaps_are: str = "taken by row") -> str:
+    """Say in a line what a candle file holds, and what is done about its gaps."""
     gaps = sum(count for _, count in file.gaps)
     text = f"{file.path}: {len(file.bars)} bars {span(file.bars)}"
     if gaps:
         first = iso(file.gaps[0][0])
-        text += f", {gaps} absent in {len(file.gaps)} gap(s), the first at {first} (taken by row)"
+        text += f", {gaps} absent in {len(file.gaps)} gap(s), the first at {first} ({gaps_are})"
     return text + (", open last bar dropped" if file.dropped_open_bar else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from candled_adapters.candles.candlefile import CandleFile
 from candled_adapters.feature_sets import Found, find_feature_set
 
 if TYPE_CHECKING:
+    from candled.lab.dataset import Dataset
     from candled.lab.recipe import Recipe, ThresholdRule
     from candled.lab.trained import Trained
 
@@ -62,7 +63,8 @@ def train_bundle(options: TrainOptions) -> str:
     """Train, write a bundle together with the notebook's three files, and say how it did."""
     quiet_threads()
     file = candles_of(options.candles, options.interval)
-    trained, verdict = (_as_notebook if options.as_notebook else _honestly)(options, file)
+    train = _as_notebook if options.as_notebook else _honestly
+    trained, said = train(options, file)
 
     def add_notebook_files(folder: Path) -> None:
         from candled.lab.trained import write_notebook_files
@@ -70,7 +72,7 @@ def train_bundle(options: TrainOptions) -> str:
         write_notebook_files(trained, folder)
 
     bundle = write_bundle(trained.spec, options.out, add_notebook_files)
-    return "\n".join([about(file), summary(bundle), *verdict])
+    return "\n".join([said[0], summary(bundle), *said[1:]])
 
 
 def recipe_of(options: TrainOptions) -> Recipe:
@@ -152,7 +154,7 @@ def _as_notebook(options: TrainOptions, file: CandleFile) -> tuple[Trained, list
         created_at=_now(),
     )
     evaluation: Any = trained.spec.provenance["evaluation"]
-    return trained, _verdict(evaluation["labelled_only"])
+    return trained, [about(file), *_verdict(evaluation["labelled_only"])]
 
 
 def _refuse_honest_options(options: TrainOptions) -> None:
@@ -192,8 +194,20 @@ def _honestly(options: TrainOptions, file: CandleFile) -> tuple[Trained, list[st
             proof=proof,
             progress=progress,
         )
-    said = findings(made.study, evidence=made.trained.spec.evidence).verdict
-    return made.trained, [said.headline.text, *(f"- {one.text}" for one in said.statements)]
+    verdict = findings(made.study, evidence=made.trained.spec.evidence).verdict
+    return made.trained, [
+        about(file, "rows that it reaches are left out"),
+        _used(made.study.dataset),
+        verdict.headline.text,
+        *(f"- {one.text}" for one in verdict.statements),
+    ]
+
+
+def _used(rows: Dataset) -> str:
+    """Say how many bars became rows, and why the others did not."""
+    reasons = {name.replace("_", " "): count for name, count in asdict(rows.dropped).items()}
+    left_out = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
+    return f"{len(rows)} rows; left out: {left_out or 'none'}"
 
 
 def _proof(found: Found, interval: Interval) -> dict[str, Any] | None:
