@@ -41,7 +41,6 @@ _KNOWN: Final[dict[str, Exit]] = {
     "SimulationError": Exit.DATA,
     "DemoError": Exit.DATA,
     "BenchError": Exit.DATA,
-    "ReportError": Exit.CONFIG,
     "BrokerError": Exit.TEMPORARY,
     "PortInUse": Exit.TEMPORARY,
     "JournalLockedError": Exit.TEMPORARY,

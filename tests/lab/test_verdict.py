@@ -142,6 +142,7 @@ def test_a_cost_is_survived_only_with_all_costs_below_it_and_signals_enough(fact
             assert net.low is not None
             assert net.low > 0
             assert both.gross.n >= FEWEST_SIGNALS
+            assert said.skill == "shown"
     if said.headline.tone == "good":
         assert said.skill == "shown"
         assert said.survives_cost_pct
@@ -149,14 +150,23 @@ def test_a_cost_is_survived_only_with_all_costs_below_it_and_signals_enough(fact
 
 @given(possible_facts())
 def test_what_is_above_zero_on_paper_only_is_called_so(facts):
-    """An estimate above 0 with 0 in its interval is never called a gain, nor a loss."""
-    texts = [one.text for one in verdict(facts).statements]
+    """An estimate above 0 with 0 in its interval is never called a gain, nor a loss.
+
+    And a gain without skill, or of few signals, is never called good.
+    """
+    said = verdict(facts)
+    trusted = said.skill == "shown" and facts.published[-1].gross.n >= FEWEST_SIGNALS
+    for one in said.statements:
+        assert trusted or not (one.tone == "good" and "round trip" in one.text)
+    texts = [one.text for one in said.statements]
     for cost, net in zip(facts.costs_pct, facts.published[-1].net, strict=True):
         told = [text for text in texts if text.startswith(f"At {cost:.2f}\N{NO-BREAK SPACE}%")]
         if net.estimate is None:
             assert not told
         elif net.estimate > 0 and (net.low is None or net.low <= 0):
             assert "not distinguishable from 0" in told[0]
+        elif net.low is not None and net.low > 0:
+            assert told[0].endswith("above 0." if trusted else "may be luck.")
 
 
 @given(possible_facts())

@@ -9,9 +9,9 @@ includes 0.
 3. *Skill* is shown when the interval of the nats by which the model beats constant class shares is
    above 0, most folds agree, and, where more than one configuration was tried, overfitting was
    measured and is unlikely. It is worse than nothing when the interval is below 0.
-4. *Costs.* A cost is survived when the interval of the mean result, after it, of the signals that
-   the published threshold gives (long and short together) is above 0. The best of many thresholds
-   never counts.
+4. *Costs.* A cost is survived when skill is shown, there are `FEWEST_SIGNALS`, and the interval of
+   their mean result after it is above 0: of the signals, long and short together, of the threshold
+   that was in effect. The best of many thresholds never counts.
 5. *Calibration*, *drift* and plain baselines that do as well are named with their figures.
 """
 
@@ -45,7 +45,7 @@ BROKEN: Final = "broken"
 def verdict(facts: Facts) -> Verdict:
     """Judge by the rules of this module."""
     skill = _skill(facts)
-    survives = None if skill == BROKEN else _survived(facts)
+    survives = _survived(facts) if skill == SHOWN else None
     return Verdict(
         skill=skill,
         survives_cost_pct=survives,
@@ -57,7 +57,7 @@ def verdict(facts: Facts) -> Verdict:
                 _about_search(facts),
                 *_about_baselines(facts),
                 _about_accuracy(facts),
-                *_about_costs(facts, survives),
+                *_about_costs(facts, skill),
                 _about_calibration(facts),
                 _about_drift(facts),
                 *_about_controls(facts),
@@ -121,6 +121,8 @@ def _earns(facts: Facts, survives: float | None) -> str:
     both = facts.published[-1]
     if not both.gross.n:
         return "at the threshold of the time it never signalled, so nothing is known of earnings"
+    if survives is None and is_above(both.gross):
+        return "that its signals earned something before costs may be luck"
     if survives is None:
         return "its signals are not shown to earn anything, not even without costs"
     if survives == 0:
@@ -192,7 +194,7 @@ def _about_accuracy(facts: Facts) -> Statement:
     )
 
 
-def _about_costs(facts: Facts, survives: float | None) -> list[Statement]:
+def _about_costs(facts: Facts, skill: str) -> list[Statement]:
     both = facts.published[-1]
     if not both.gross.n:
         return []
@@ -203,18 +205,21 @@ def _about_costs(facts: Facts, survives: float | None) -> list[Statement]:
     )
     tone = "plain" if is_above(both.precision, both.base_rate) else "bad"
     statements = [Statement(tone, precision)]
+    trusted = skill == SHOWN and both.gross.n >= FEWEST_SIGNALS
     for cost, net in zip(facts.costs_pct, both.net, strict=True):
-        statements.append(_about_cost(cost, net, survives))
+        statements.append(_about_cost(cost, net, trusted=trusted))
     if both.gross.n < FEWEST_SIGNALS:
         few = f"{both.gross.n} signals are too few to say what they earn."
         statements.append(Statement("warning", few))
     return statements
 
 
-def _about_cost(cost: float, net: Interval, survives: float | None) -> Statement:
+def _about_cost(cost: float, net: Interval, *, trusted: bool) -> Statement:
     text = f"At {cost:.2f}{PERCENT} a round trip a signal brings {signed_interval(net)}{PERCENT}"
-    if survives is not None and cost <= survives:
+    if is_above(net) and trusted:
         return Statement("good", f"{text}: above 0.")
+    if is_above(net):
+        return Statement("warning", f"{text}: above 0, but it may be luck.")
     if (net.estimate or 0.0) > 0:
         return Statement("warning", f"{text}: above 0 on paper, but not distinguishable from 0.")
     if net.high is not None and net.high < 0:
