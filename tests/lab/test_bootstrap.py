@@ -134,3 +134,12 @@ def test_a_value_that_is_not_finite_is_refused():
     """A NaN must not become the mean of everything."""
     with pytest.raises(ValueError, match="row 1 is not finite"):
         mean_interval(np.array([1.0, np.nan]))
+
+
+def test_outcomes_that_are_all_alike_do_not_say_how_sure_they_are():
+    """Equal values whose redrawn means differ by rounding alone have no interval."""
+    selected = np.zeros(4_000)
+    selected[::250] = 1.0
+    found = ratio_interval(1.5000000000000302 * selected, selected)
+    assert (found.low, found.high) == (None, None)
+    assert found.estimate == pytest.approx(1.5)

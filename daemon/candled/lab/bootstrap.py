@@ -24,6 +24,7 @@ LEVEL: Final = 0.95
 FEWEST_BLOCKS: Final = 5
 """With data in fewer blocks than this there is nothing to redraw."""
 
+_ROUNDING: Final = 1e-9
 _STARTS_AT_ONCE: Final = 1_000_000
 
 
@@ -101,7 +102,7 @@ def ratio_interval(
     sums = _redrawn_sums(both, block, draws, seed)
     ratios = sums[0, sums[1] != 0] / sums[1, sums[1] != 0]
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    if low == high:
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):  # all draws are equal but for rounding
         return Interval(estimate, None, None, len(counted))
     return Interval(estimate, min(low, estimate), max(high, estimate), len(counted))
 
