@@ -121,7 +121,7 @@ def _json(told: dict[str, Any]) -> str:
 def _text(file: CandleFile, tuning: Tuning, out: Path) -> str:
     buffer = io.StringIO()
     console = Console(file=buffer, width=_WIDTH, highlight=False)
-    console.print(about(file), markup=False, soft_wrap=True)
+    console.print(about(file, "rows that it reaches are left out"), markup=False, soft_wrap=True)
     console.print(_trials(tuning))
     console.print(tuning.headline.text, markup=False)
     for one in tuning.statements:

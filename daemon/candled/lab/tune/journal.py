@@ -96,7 +96,7 @@ class Look:
     """One look at the holdout: what the chosen recipe and the default do there."""
 
     trials: int
-    """How many trials there were by then."""
+    """How many there were by then."""
     chosen: int
     """Number of the trial whose recipe was chosen."""
     first_open_time: int

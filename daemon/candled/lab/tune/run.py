@@ -187,11 +187,9 @@ def _repeated(number: int, same: Trial) -> Trial:
 def _looked(log: Journal, halves: Grounds, progress: Progress) -> Look:
     """Ask the chosen recipe and the default about the holdout, unless that has been done."""
     chosen = best(log.trials)
-    if log.looks and (log.looks[-1].trials, log.looks[-1].chosen) == (
-        len(log.trials),
-        chosen.number,
-    ):
-        return log.looks[-1]
+    known = next((look for look in log.looks if look.chosen == chosen.number), None)
+    if known is not None:
+        return known
     whole, held = halves.whole, halves.is_holdout
     default = whole.gained(log.trials[0].recipe, progress)[held]
     tuned = whole.gained(chosen.recipe, progress)[held] if chosen.number else default

@@ -130,7 +130,7 @@ def default_space(sets: Sequence[str], recipe: Recipe) -> Space:
     """Return what is searched unless somebody says otherwise.
 
     Small trees, because there is little to learn. Feature sets where there are several; weighing by
-    uniqueness where the recipe's labels allow for it. Balanced classes are not among it: they make
+    uniqueness where the recipe's labels allow for it. Balanced classes are left out: they make
     probabilities of something else than what happens, and so lose nats by definition.
     """
     axes: dict[str, Any] = {
