@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,14 @@ import pytest
 from candled.core.bar import Interval
 from candled.lab.labels import LabelParams
 from candled.lab.recipe import Boosting, Recipe
-from candled.lab.tune import TuningError, read_journal
+from candled.lab.tune import (
+    SEARCHABLE,
+    Range,
+    TuningError,
+    default_space,
+    read_journal,
+    space_of,
+)
 from candled.offline.report import ReportOptions, UnjudgedError, run_report
 from candled.offline.training import TrainOptions, train_bundle
 from candled.offline.tune import JOURNAL, RECIPE, RESULT, TuneOptions, run_tune
@@ -36,6 +44,7 @@ n_estimators = { low = 1, high = 4 }
 learning_rate = { low = 0.05, high = 0.2, log = true }
 """
 TRIALS = 4
+PAGE = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +248,16 @@ def test_a_folder_that_cannot_be_made_is_said(room, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="file"):
         run_tune(options(room, tmp_path / "file"))
+
+
+def test_the_page_says_what_is_searched():
+    """Every choice is in the docs with the default space's limits, and the example is a space."""
+    space = dict(default_space(["mar", "mar-scalefree"], Recipe(label_rule="first_touch")))
+    for name in SEARCHABLE:
+        (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+        if isinstance(axis := space.get(name), Range):
+            assert f"| {axis.low:g} to {axis.high:g}" in row
+            assert ("by factors" in row) == axis.log
+    example = PAGE.split("and a table a range:")[1].split("`--only")[0].split("Balanced")[0]
+    names = [name for name, _ in space_of(tomllib.loads(example))]
+    assert names == ["boosting.max_depth", "boosting.learning_rate", "balance_classes"]

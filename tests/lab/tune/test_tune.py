@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from candled.core.features.mar import MAR
@@ -29,8 +29,9 @@ from candled.lab.tune import (
     space_of,
     tried_in,
 )
+from candled.lab.tune.asking import asking
 from candled.lab.tune.ground import grounds
-from candled.lab.tune.outcome import tuning_of
+from candled.lab.tune.outcome import best, tuning_of
 from candles import candles
 from searches import (
     BARS,
@@ -274,6 +275,34 @@ def test_the_chosen_one_has_the_most_skill(made):
     assert dataclasses.replace(tuning.recipe, tried=None) == tuning.chosen.recipe
 
 
+def test_of_equals_the_earliest_is_chosen(made):
+    """A recipe that is no better than the default does not replace it."""
+    trials = made[0].trials
+    equal = [dataclasses.replace(one, skill=trials[0].skill) for one in trials]
+    assert best(equal).number == 0
+    assert best(equal[2:]).number == 2
+
+
+def test_what_the_default_brought_is_told_to_the_search(tmp_path):
+    """What is asked for after the first random trials depends on it, where the space holds it."""
+    journal = tmp_path / "j.jsonl"
+    trials = searched(journal, trials=13).trials
+    with asking(SPACE, 3) as asker:
+        asker.know(trials[0].values, trials[0].estimate)
+        for one in trials[1:]:
+            number, values = asker.ask()
+            assert values == one.values
+            asker.tell(number, one.estimate)
+
+
+def test_a_default_outside_the_space_is_tried_all_the_same(tmp_path):
+    """It is what the others are compared with; the search is not told of it."""
+    space = space_of({"boosting.n_estimators": {"low": 3, "high": 6}})
+    trials = searched(tmp_path / "j.jsonl", space=space, trials=3).trials
+    assert trials[0].recipe == RECIPE
+    assert all(3 <= one.values["boosting.n_estimators"] <= 6 for one in trials[1:])
+
+
 def test_a_recipe_survives_json_with_its_search(made):
     """What `train --recipe` reads is what was chosen, search included."""
     recipe = made[0].recipe
@@ -310,7 +339,12 @@ INTERVALS = st.tuples(st.floats(-1, 1), st.floats(0, 1), st.booleans()).map(
 )
 
 
+SURE = Interval(0.5, 0.4, 0.6, 500)
+
+
 @settings(max_examples=40)
+@example((SURE, SURE, SURE), 0, 1)
+@example((SURE, SURE, SURE), 1, 1)
 @given(st.tuples(INTERVALS, INTERVALS, INTERVALS), st.integers(0, 3), st.integers(1, 3))
 def test_the_verdict_cannot_flatter(made, skills, chosen, looks):
     """Found is only what is better than the default, and than nothing, beyond doubt."""
@@ -368,6 +402,8 @@ def test_a_search_goes_on_after_a_torn_line(made, tmp_path, lines):
     ("changes", "says"),
     [
         ({"seed": 4}, "seed differ"),
+        ({"of": senseless(1)}, "rows_sha256 differ"),
+        ({"features": (Noise("noise", 2),)}, "rows_sha256 differ"),
         ({"of": labelled(planted().labels.classes, ground_truth(candles(2400, seed=12)))}, "data_"),
         ({"space": SPACE.only(["boosting.max_depth"])}, "space differ"),
         ({"base": dataclasses.replace(RECIPE, folds=4)}, "base differ"),
@@ -519,6 +555,8 @@ def test_without_optuna_the_mend_is_said(tmp_path, monkeypatch):
 def test_optuna_is_silent_and_left_as_it_was(tmp_path, capfd):
     """Its log level is what it was, and nothing of its log is to be seen."""
     before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
     searched(tmp_path / "j.jsonl", trials=2)
-    assert optuna.logging.get_verbosity() == before
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    optuna.logging.set_verbosity(before)
     assert capfd.readouterr() == ("", "")

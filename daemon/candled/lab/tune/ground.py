@@ -8,6 +8,7 @@ embargo, ends before it. Knows no optuna and no files.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -54,6 +55,14 @@ class Ground:
     def tested(self) -> NDArray[np.intp]:
         """[q] tested rows."""
         return np.concatenate([fold.test for fold in self.folds])
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of all that learners and judges get."""
+        digest = hashlib.sha256()
+        for rows in self.rows.values():
+            for column in (rows.begin, rows.end, rows.features, rows.classes, rows.regimes):
+                digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
 
     def gained(self, recipe: Recipe, progress: Progress) -> Floats:
         """Return [q] by how many nats a recipe's answers are better than the class shares.

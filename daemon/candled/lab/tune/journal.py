@@ -33,6 +33,8 @@ class Search:
     interval: str
     data_sha256: str
     """Of all bars, as a bundle's provenance has it."""
+    rows_sha256: str
+    """Of all that trials see: another version of a feature set makes it another search."""
     base: Recipe
     """The default, which is trial 0."""
     sets: tuple[str, ...]

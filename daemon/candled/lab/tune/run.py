@@ -79,6 +79,7 @@ def tune(
             symbol=symbol,
             interval=of.interval.name,
             data_sha256=data_digest(of.bars),
+            rows_sha256=halves.seen.digest(),
             base=base,
             sets=tuple(one.name for one in features),
             space=space,
@@ -107,17 +108,17 @@ class _Runner:
         """Run until there are so many trials, or the clock says `until`; one there always is."""
         logged = len(self.log.trials)
         self._default()
-        for number in range(1, max(trials, logged)):
+        for number in range(1, trials):
             if number >= logged and until is not None and self.clock() >= until:
                 return
-            self.progress("trials", number, max(trials, logged))
+            self.progress("trials", number, trials)
             asked, values = self.asker.ask()
             if number < logged:
                 self._refuse_other_values(number, values)
             else:
                 self.log.add(self._tried(number, values))
             self.asker.tell(asked, self.log.trials[number].estimate)
-        self.progress("trials", len(self.log.trials), len(self.log.trials))
+        self.progress("trials", trials, trials)
 
     def _default(self) -> None:
         search = self.log.search
