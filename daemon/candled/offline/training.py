@@ -182,7 +182,7 @@ def _honestly(options: TrainOptions, file: CandleFile) -> tuple[Trained, list[st
 
     recipe = recipe_of(options)
     found = find_feature_set(recipe.feature_set)
-    proof = _proof(found, options.interval)
+    proof = proof_of(found, options.interval)
     with steps() as progress:
         made = train_honest(
             file.bars,
@@ -210,7 +210,7 @@ def _used(rows: Dataset) -> str:
     return f"{len(rows)} rows; left out: {left_out or 'none'}"
 
 
-def _proof(found: Found, interval: Interval) -> dict[str, Any] | None:
+def proof_of(found: Found, interval: Interval) -> dict[str, Any] | None:
     """Let a package's feature set prove itself; the built-in ones are proved by the tests."""
     if found.origin is None:
         return None
