@@ -181,6 +181,22 @@ def test_a_saved_model_is_the_model(room, notebook):
     ) == 0  # fmt: skip
 
 
+def test_a_decision_is_about_a_stream_and_a_policy(notebook):
+    """Exchange, symbol and policy make other ids; a gate says why it held a signal back."""
+    usual = candled.decide(FRAME, notebook)
+    assert len(usual) == len(FRAME)
+    assert (usual["side"] == "no_decision").sum() == notebook.history - 1
+    for changes in ({"exchange": "okx"}, {"symbol": "ETHUSDT"}):
+        other = candled.decide(FRAME, notebook, **changes)
+        assert not set(other["id"]) & set(usual["id"])
+        assert other["side"].tolist() == usual["side"].tolist()
+    strict = candled.decide(FRAME, notebook, policy=candled.Policy(0.42, regime_gate=True))
+    held = strict["reason"] == "regime_gate"
+    assert held.any()
+    assert usual.loc[held, "side"].isin(["long", "short"]).all()
+    assert (usual["valid_until"] - usual.index == pd.Timedelta(hours=2)).all()
+
+
 def test_a_backtest_is_that_of_the_command(room, notebook):
     """The trades out of sample, with their decision ids and results, are those it writes."""
     options = BacktestOptions(
@@ -264,11 +280,14 @@ def test_gaps_are_left_out_of_honest_training():
 
 def test_labels_agree_with_the_frame_of_the_table():
     """The window rule's seven columns are the table's; the tail is marked as not known."""
-    made = candled.labels(FRAME, lookahead_bars=12)
-    table = feature_table(BARS, HOURLY, labels=LabelParams(12))
+    wide = {"lookahead_bars": 12, "profit_pct": 0.5, "stop_pct": 5.0}  # often both sides qualify
+    made = candled.labels(FRAME, **wide, regime="aggressive")
+    params = LabelParams(12, 0.5, 5.0)
+    table = feature_table(BARS, HOURLY, labels=params, regime="aggressive")
     for name in LABELS:
         assert equal(made[name], table[name]), name
     assert made["known"].tolist() == [True] * (len(BARS) - 12) + [False] * 12
+    assert made["signal"].tolist() != candled.labels(FRAME, **wide)["signal"].tolist()
 
 
 def test_a_proof_shows_its_checks_or_its_findings(honest):

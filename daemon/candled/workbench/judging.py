@@ -23,6 +23,8 @@ from candled.workbench.progress import shown
 
 _MARKS: Final = {"good": "✓", "bad": "✗", "warning": "!", "plain": "·"}
 
+_RULES: Final = ("asked", "threshold")  # by which rows are picked: one or the other
+
 
 @dataclass(frozen=True, repr=False)
 class Report:
@@ -178,7 +180,7 @@ def report(
 
 
 def _selections(chosen: Sequence[Selection], costs_pct: Sequence[float]) -> pd.DataFrame:
-    return pd.DataFrame(
+    made = pd.DataFrame(
         {
             "side": one.side,
             "asked": one.asked,
@@ -196,6 +198,7 @@ def _selections(chosen: Sequence[Selection], costs_pct: Sequence[float]) -> pd.D
         }
         for one in chosen
     )
+    return made.drop(columns=[name for name in _RULES if made[name].isna().all()])
 
 
 def _interval(name: str, found: Interval | None) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ import pandas as pd
 from candled.core.bar import Stream
 from candled.core.decision import Decision, Evidence, Policy
 from candled.core.model import CLASSES, Model
+from candled.core.regime import HISTORY as REGIME_HISTORY
 from candled.lab.predict import predict
 from candled.lab.report.html import Column, table
 from candled.lab.study import importances
@@ -32,6 +33,11 @@ class SignalModel:
     def model(self) -> Model:
         """The core's own model, with scaler and booster."""
         return self.bundle.model
+
+    @property
+    def history(self) -> int:
+        """How many bars make a decision that does not depend on where they start."""
+        return max(self.model.features.history, REGIME_HISTORY)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -109,8 +115,8 @@ def predict_signals(
     """Ask a model about every bar whose feature row is complete: the notebook's function.
 
     Args:
-        candles: closed bars of the model's interval, see `bars`. With `model.features.history`
-            earlier bars (720 for ``mar``) an answer does not depend on where they start.
+        candles: closed bars of the model's interval, see `bars`. An answer that has
+            `SignalModel.history` bars, its own included, does not depend on where they start.
         model: or the folder of its bundle.
         threshold: a side's probability must be strictly above it, 0 to 1, compared in float32;
             None is the model's own.
@@ -158,7 +164,8 @@ def decide(
     Returns:
         [n, ...] with the candles' index: ``id``, ``side`` (long, short, flat, no_decision),
         ``reason`` (why it is not what model and threshold say), ``prob_...`` (NaN where the model
-        was not asked), ``regime``, ``price`` (the close), ``valid_until`` (UTC).
+        was not asked), ``regime``, ``price`` (the close), ``valid_until`` (UTC). The first
+        `SignalModel.history` - 1 bars are ``no_decision``.
 
     Raises:
         FrameError: see `bars`.
