@@ -150,7 +150,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
 
 
 _QUOTES: Final = (
-    *("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "DAI", "USD", "EUR", "GBP", "JPY", "TRY"),
+    *("USDT", "USDC", "FDUSD", "DAI", "USD", "EUR", "GBP", "JPY", "TRY"),
     *("BRL", "AUD", "CAD", "CHF", "BTC", "ETH", "BNB"),
 )
 _SEPARATORS: Final = re.compile(r"[-/_:]")
