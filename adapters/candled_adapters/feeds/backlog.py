@@ -17,7 +17,7 @@ from candled_adapters.exchanges.dialect import Closing, Dialect, Rows
 
 #: What a reader of history may find missing: the slot expected and the open time found instead.
 Hole = tuple[int, int]
-_REACH_SLACK: Final = 3  # the open bar, and what closed between two answers
+_REACH_SHARE: Final = 0.95  # so near the end of what is kept, older bars are likely
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class Backlog:
         if self._nature.reach is None or not self._pages:
             return False
         span = int(self._pages[-1].open_time[-1] - self._pages[0].open_time[0])
-        return span // self._interval.typical_ms >= self._nature.reach - _REACH_SLACK
+        return span // self._interval.typical_ms >= self._nature.reach * _REACH_SHARE
 
     def add(self, bar: Bar) -> None:
         """Add a later bar, which still belongs to the history."""

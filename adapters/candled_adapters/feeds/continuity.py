@@ -31,6 +31,7 @@ from candled_adapters.feeds.backlog import (
     first_broken,
     holes_in,
 )
+from candled_adapters.feeds.crossing import Crossing
 from candled_adapters.feeds.pushed import Held, Moment
 from candled_adapters.feeds.stats import SourceStats
 
@@ -67,7 +68,7 @@ class Continuity:
         self._not_before = 0.0
         self._attempts = 0
         self._newest_seen = 0
-        self._leap_ms = 0
+        self._crossing = Crossing(self._interval, nature.page)
 
     # --- what happens to it -----------------------------------------------------------------
 
@@ -81,6 +82,7 @@ class Continuity:
         self._epoch += 1
         self._up, self._caught_up = True, False
         self._attempts = 0
+        self._crossing.over()
         self._ask(moment.local_s)
         return self._health(StreamState.WARMING, "catching up") if self.state is None else []
 
@@ -136,7 +138,7 @@ class Continuity:
         progress = self._next != before
         if progress:
             self._attempts = 0
-        more = self._leap_ms > 0 or (progress and len(rows.bars) >= read.limit)
+        more = self._crossing.under_way or (progress and len(rows.bars) >= read.limit)
         return events + self._conclude(read, problem, moment, more=more)
 
     def failed(self, reason: str, moment: Moment, *, unknown: bool = False) -> list[FeedEvent]:
@@ -183,7 +185,7 @@ class Continuity:
             return Read(None, end, limit, server_ms, self._epoch)
         start = boundary - 2 * self._interval.typical_ms
         if self._next is not None:
-            start = self._interval.back(self._next, 2) + self._leap_ms
+            start = self._interval.back(self._next, 2) + self._crossing.offset_ms
         slots = max(0, server_ms - start) // self._interval.typical_ms + 3
         return Read(start, None, min(self._nature.page, slots), server_ms, self._epoch)
 
@@ -215,7 +217,8 @@ class Continuity:
     def _pass(self, bar: Bar, source: Source, moment: Moment, events: list[FeedEvent]) -> None:
         self._next = self._interval.end(bar.open_time)
         self._held.last = bar
-        self._attempts, self._not_before, self._leap_ms = 0, 0.0, 0
+        self._attempts, self._not_before = 0, 0.0
+        self._crossing.over()
         if self._backlog is not None and bar.close_time < (self._boundary or 0):
             self._backlog.add(bar)
             return
@@ -241,10 +244,10 @@ class Continuity:
 
     def _advance(self, read: Read, answer: Rows, moment: Moment, events: list[FeedEvent]) -> str:
         """Pass on the answer's closed rows from the next one on; return what is in the way."""
-        rows = closed_rows(answer, read.server_ms, self._nature.proof(0))
+        rows = closed_rows(answer, read.server_ms, self._nature.proof(self._crossing.known_later))
         skip = self._first_new(rows)
-        fresh, anchored = rows[skip:], skip > 0 or self._leap_ms > 0
-        if not len(fresh) and self._leaps(read, anchored=anchored):
+        fresh, anchored = rows[skip:], skip > 0 or self._crossing.offset_ms > 0
+        if self._crossing.turns(read, fresh, anchored=anchored):
             return ""
         broken = first_broken(fresh, self._interval)
         if broken:
@@ -259,14 +262,6 @@ class Continuity:
                 source = Source.REST if self._caught_up else Source.BACKFILL
                 self._pass(bar, source, moment, events)
         return complaint(int(fresh.open_time[broken[0]]), broken[1]) if broken else ""
-
-    def _leaps(self, read: Read, *, anchored: bool) -> bool:
-        """Look further on after a page that holds nothing new and may end before now."""
-        span = (self._nature.page - 1) * self._interval.typical_ms
-        reached = (read.start_ms or 0) + span >= read.server_ms
-        step = span - 2 * self._interval.typical_ms
-        self._leap_ms = self._leap_ms + step if anchored and not reached else 0
-        return self._leap_ms > 0
 
     def _first_new(self, rows: Bars) -> int:
         """Return the index of the first row that is not older than what is next."""
@@ -293,7 +288,8 @@ class Continuity:
             return True
         if not self._sightings.confirmed((self._next, bar.open_time), now_s):
             return False
-        self._next, self._leap_ms = bar.open_time, 0
+        self._next = bar.open_time
+        self._crossing.over()
         self._stats.gaps += 1
         return True
 
@@ -318,9 +314,9 @@ class Continuity:
 
     @property
     def _is_moments_late(self) -> bool:
-        """Whether REST may just be a moment behind the push that made us ask."""
-        asked_by_push = self._caught_up and self._newest_seen >= self._due_ms
-        return asked_by_push and not self._held and self._attempts <= _QUIET_RETRIES
+        """Whether what is missing may just be the later bar that is the proof."""
+        by_successor = self._nature.closing is Closing.SUCCESSOR
+        return by_successor and self._attempts <= _QUIET_RETRIES
 
     def _live(self) -> list[FeedEvent]:
         self._ask_at = None
