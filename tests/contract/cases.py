@@ -135,6 +135,8 @@ def _bybit(category: str, symbol: str, *spelled: str, wrong: dict[str, str]) -> 
             encoded({**ack, "op": "subscribe"}): ControlKind.ACK,
             encoded({**ack, "success": False, "op": "subscribe"}): ControlKind.ERROR,
             encoded({**ack, "ret_msg": "pong", "op": "ping"}): ControlKind.PONG,
+            b'{"success":true,"conn_id":"a","data":{"failTopics":[],"successTopics":[]},'
+            b'"type":"COMMAND_RESP"}': ControlKind.ACK,
             b'{"op":"pong","args":["1675418560633"],"conn_id":"a"}': ControlKind.PONG,
             b'{"topic":"news","type":"snapshot"}': ControlKind.NOTICE,
         },

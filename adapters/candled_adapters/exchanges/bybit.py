@@ -8,7 +8,8 @@ while nobody trades pushes may be a minute apart:
     "type":"snapshot"}
     https://bybit-exchange.github.io/docs/v5/websocket/public/kline
 Acknowledgement {"success":true,"ret_msg":"subscribe","conn_id":"...","req_id":"1",
-"op":"subscribe"}, refusal the same with "success":false, pong with "op":"ping" or "pong".
+"op":"subscribe"} (some gateways say {"success":true,"data":{"successTopics":[...]},"type":
+"COMMAND_RESP"}), refusal the same with "success":false, pong with "op":"ping" or "pong".
     https://bybit-exchange.github.io/docs/v5/ws/connect
 REST, GET /v5/market/kline, DESCENDING, the open bar first:
     {"retCode":0,"retMsg":"OK","result":{"category":"linear","symbol":"BTCUSDT","list":[
@@ -95,7 +96,8 @@ class _Candle(msgspec.Struct, gc=False):
 
 class _Frame(msgspec.Struct, gc=False):
     topic: str = ""
-    data: list[_Candle] | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    type: str = ""
     ts: int = 0
     op: str = ""
     success: bool | None = None
@@ -121,6 +123,7 @@ class _Time(msgspec.Struct):
 
 
 _frames: Final = msgspec.json.Decoder(_Frame)
+_candles: Final = msgspec.json.Decoder(list[_Candle])
 _answers: Final = msgspec.json.Decoder(_Answer)
 _heads: Final = msgspec.json.Decoder(_Head)
 _times: Final = msgspec.json.Decoder(_Time)
@@ -169,10 +172,10 @@ class Bybit:
             return ()
         try:
             message = _frames.decode(frame)
-            if message.data is None or not message.topic.startswith("kline."):
+            if not message.topic.startswith("kline."):
                 return (_control(message),)
-            symbol = message.topic.split(".", 2)[2]
-            return tuple(self._kline(symbol, candle, message.ts) for candle in message.data)
+            symbol, candles = message.topic.split(".", 2)[2], _candles.decode(message.data)
+            return tuple(self._kline(symbol, candle, message.ts) for candle in candles)
         except (*UNREADABLE, LookupError) as error:
             raise malformed("frame", error, frame) from error
 
@@ -258,7 +261,7 @@ def _control(message: _Frame) -> Control:
         return Control(ControlKind.ERROR, message.ret_msg, number)
     if message.op in ("ping", "pong"):
         return Control(ControlKind.PONG, "")
-    if message.op == "subscribe":
+    if message.op == "subscribe" or message.type == "COMMAND_RESP":
         return Control(ControlKind.ACK, "", number)
     return Control(ControlKind.NOTICE, message.op or message.topic or "unknown frame")
 

@@ -168,9 +168,11 @@ class Okx:
             message = _frames.decode(frame)
             if message.data is None or message.arg is None:
                 return (_control(message),)
-            name = _NAMES[message.arg.channel]
+            name = _NAMES.get(message.arg.channel)
+            if name is None:
+                return (Control(ControlKind.NOTICE, f"{message.arg.channel} was not asked for"),)
             return tuple(_kline(message.arg.instId, name, row) for row in message.data)
-        except (*UNREADABLE, LookupError) as error:
+        except UNREADABLE as error:
             raise malformed("frame", error, frame) from error
 
     def time_request(self) -> Request:

@@ -14,6 +14,7 @@ the server time: what closes later is pushed on the subscription that was there 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from candled.core.bar import Bar, Bars, Interval, broken_rule, iso
@@ -124,7 +125,8 @@ class Continuity:
     def answer(self, read: Read, rows: Rows, moment: Moment) -> list[FeedEvent]:
         """Take REST's answer to `read`; return what may go out."""
         self._asking = False
-        if self._is_ahead(max(read.server_ms, moment.venue_ms)):
+        moment = replace(moment, venue_ms=max(read.server_ms, moment.venue_ms))
+        if self._is_ahead(moment.venue_ms):
             return self._stop("its last bar is later than the venue's time", moment)
         events: list[FeedEvent] = []
         before = self._next
