@@ -32,16 +32,21 @@ def test_hosts_are_those_of_the_code(name: str):
     assert table("Hosts")[name] == [f"`{dialect.websocket_base}`", f"`{dialect.rest_base}`"]
 
 
+def rate(text: str) -> tuple[int, float]:
+    """Read "300 in 5 min" as a count and seconds."""
+    count, _, window, unit = text.split()
+    return int(count), float(window) * {"s": 1, "min": 60}[unit]
+
+
 @pytest.mark.parametrize("name", DIALECTS)
 def test_limits_are_those_of_the_code(name: str):
     """Streams, frames, connects, rows, reach and what keeps a connection alive."""
     limits, keepalive = DIALECTS[name].limits, DIALECTS[name].keepalive
-    streams, frames, connects, rows, history, alive = table("Limits that are kept")[name]
+    streams, frames, connects, asked, rows, history, alive = table("Limits that are kept")[name]
     assert int(streams) == limits.streams_per_connection
     assert float(frames) == limits.frames_per_second
-    count, _, window, unit = connects.split()
-    assert int(count) == limits.connects
-    assert int(window) * {"s": 1, "min": 60}[unit] == limits.connect_window_s
+    assert rate(connects) == (limits.connects, limits.connect_window_s)
+    assert rate(asked) == (limits.questions, limits.question_window_s)
     assert int(rows) == limits.history_page
     assert history.startswith(f"{limits.reach} bars" if limits.reach else "to the listing")
     assert ("by spans" in history) == limits.by_span

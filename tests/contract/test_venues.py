@@ -39,6 +39,11 @@ QUICK = FeedSettings(
 case_of = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}:{case.symbol}")
 
 
+def hurried(dialect: Dialect, **limits: int) -> Dialect:
+    """Lift the limit on REST questions: the simulated venue's hours are moments."""
+    return replace(dialect, limits=replace(dialect.limits, questions=100_000, **limits))
+
+
 def candles(count: int, *symbols: str) -> dict[str, Bars]:
     return generate_many(7, symbols, HOURLY, START, count)
 
@@ -142,7 +147,7 @@ def test_history_then_every_bar_once_in_order(case: Case):
         assert scene.feed.stats.control_errors == 0
 
     resume = [Resume(case.stream, 100, None)]
-    play(simulator(case, {case.symbol: table}, start_at=300), case.dialect, resume, body)
+    play(simulator(case, {case.symbol: table}, start_at=300), hurried(case.dialect), resume, body)
 
 
 @case_of
@@ -165,7 +170,7 @@ def test_lost_connections_a_hidden_close_and_an_outage_lose_nothing(case: Case):
 
     resume = [Resume(case.stream, 0, rows[299].open_time)]
     table = {case.symbol: Bars.of(rows)}
-    play(simulator(case, table, start_at=300), case.dialect, resume, body)
+    play(simulator(case, table, start_at=300), hurried(case.dialect), resume, body)
 
 
 @case_of
@@ -173,7 +178,7 @@ def test_a_stream_that_was_away_catches_up_over_many_pages(case: Case):
     """Pages of 40 rows going forward, history going back, each row once; then live."""
     table = candles(520, case.symbol)[case.symbol]
     shown = [case.shown(bar) for bar in table]
-    small = replace(case.dialect, limits=replace(case.dialect.limits, history_page=40))
+    small = hurried(case.dialect, history_page=40)
 
     async def body(scene: Scene) -> None:
         await scene.report.until(lambda: StreamState.LIVE in scene.report.states)
@@ -202,7 +207,7 @@ def test_a_history_shorter_than_wanted_is_the_listing(case: Case):
 
     resume = [Resume(case.stream, 200, None)]
     venue = simulator(case, {case.symbol: table}, start_at=30, speed=SPEED / 4)
-    play(venue, case.dialect, resume, body)
+    play(venue, hurried(case.dialect), resume, body)
 
 
 @case_of
@@ -221,7 +226,7 @@ def test_an_unknown_symbol_stops_its_stream_alone(case: Case):
         assert set(stopped) == {stranger}
 
     resume = [Resume(case.stream, 10, None), Resume(Stream("venue", stranger, "1h"), 10, None)]
-    play(simulator(case, {case.symbol: table}, start_at=300), case.dialect, resume, body)
+    play(simulator(case, {case.symbol: table}, start_at=300), hurried(case.dialect), resume, body)
 
 
 @case_of
@@ -230,7 +235,7 @@ def test_the_client_keeps_the_connection_alive(case: Case):
     keepalive = case.dialect.keepalive
     if keepalive is None:
         return  # the venue pings in the protocol, or beats by itself
-    often = replace(case.dialect, keepalive=KeepAlive(keepalive.frame, 0.05))
+    often = replace(hurried(case.dialect), keepalive=KeepAlive(keepalive.frame, 0.05))
     table = candles(340, case.symbol)[case.symbol]
 
     async def body(scene: Scene) -> None:
@@ -254,6 +259,25 @@ def ask(client: httpx.Client, dialect: Dialect, stream: Stream, page: Page) -> l
     answer = client.request(asked.method, asked.target, content=asked.body)
     assert dialect.parse_error(answer.status_code, answer.headers, answer.content) is None
     return list(clipped(dialect.parse_history(answer.content, stream), page).bars)
+
+
+def test_rest_is_asked_no_faster_than_the_venue_allows():
+    """Thirty streams that close together on a venue that allows 10 questions in 0.4 s."""
+    symbols = [f"{number}BTC" for number in range(30)]
+    dialect = DIALECTS["hyperliquid"]
+    limits = replace(dialect.limits, questions=10, question_window_s=0.4)
+
+    async def body(scene: Scene) -> None:
+        await scene.report.until(lambda: all(scene.report.bars(one) for one in symbols), 30)
+        asked = [one.at_s for one in scene.venue.requests if one.target == "/info"]
+        assert len(asked) >= 60
+        assert min(late - early for early, late in zip(asked, asked[10:], strict=False)) > 0.35
+
+    resume = [Resume(Stream("venue", one, "1h"), 5, None) for one in symbols]
+    venue = Simulator(
+        candles(80, *symbols), HOURLY, venue=VENUES["hyperliquid"], speed=SPEED / 40, start_at=40
+    )
+    play(venue, replace(dialect, limits=limits), resume, body)
 
 
 @case_of
@@ -307,7 +331,7 @@ def test_two_intervals_of_one_symbol_share_coinbase_buckets():
     venue = Simulator(
         {"BTC-USD": table}, five, venue=VENUES["coinbase"], speed=SPEED / 12, start_at=300
     )
-    play(venue, DIALECTS["coinbase"], [Resume(stream, 10, None)], body)
+    play(venue, hurried(DIALECTS["coinbase"]), [Resume(stream, 10, None)], body)
 
 
 def test_a_bar_without_a_successor_is_held_back():
@@ -329,15 +353,14 @@ def test_a_bar_without_a_successor_is_held_back():
     venue = Simulator(
         {"BTC-USD": Bars.of(rows)}, HOURLY, venue=VENUES["kraken"], speed=SPEED, start_at=300
     )
-    play(venue, DIALECTS["kraken"], resume, body)
+    play(venue, hurried(DIALECTS["kraken"]), resume, body)
 
 
 def test_a_gap_longer_than_a_page_is_crossed():
     """An outage of many empty spans stalls nothing, and costs not even the bar before it."""
     rows = list(candles(400, "BTC-USD")["BTC-USD"])
     rows = rows[:200] + rows[350:]
-    coinbase = DIALECTS["coinbase"]
-    small = replace(coinbase, limits=replace(coinbase.limits, history_page=20))
+    small = hurried(DIALECTS["coinbase"], history_page=20)
     case = next(case for case in CASES if case.name == "coinbase")
 
     async def body(scene: Scene) -> None:
@@ -367,4 +390,4 @@ def test_a_history_that_the_venue_cuts_is_no_listing():
     venue = Simulator(
         {"BTC-USD": table}, HOURLY, venue=VENUES["kraken"], speed=SPEED / 4, start_at=980
     )
-    play(venue, DIALECTS["kraken"], resume, body)
+    play(venue, hurried(DIALECTS["kraken"]), resume, body)

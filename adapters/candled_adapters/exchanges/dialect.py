@@ -28,6 +28,9 @@ class Limits:
     connects: int
     """Connection attempts allowed within `connect_window_s`."""
     connect_window_s: float
+    questions: int
+    """REST questions allowed within `question_window_s`, whatever they are about."""
+    question_window_s: float
     history_page: int
     """Most rows in one REST answer."""
     max_age_s: float

@@ -25,11 +25,12 @@ from candled_adapters.exchanges.dialect import (
     Subscription,
 )
 from candled_adapters.feeds.backlog import Nature, Patience
+from candled_adapters.feeds.budget import Budget
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
 from candled_adapters.feeds.rest import NotAnsweredError, Rest
 from candled_adapters.feeds.session import Session
-from candled_adapters.feeds.socket import ConnectBudget, Socket, SocketSettings
+from candled_adapters.feeds.socket import Socket, SocketSettings
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 
@@ -109,7 +110,7 @@ class VenueFeed:
 
     def _shards(self, machines: list[Continuity], session: Session) -> Iterable[_Shard]:
         limits = self._dialect.limits
-        budget = ConnectBudget(limits.connects, limits.connect_window_s)
+        budget = Budget(limits.connects, limits.connect_window_s)
         wishes = self._settings.socket
         socket = replace(
             wishes,

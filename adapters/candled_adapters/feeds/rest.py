@@ -24,6 +24,7 @@ from candled_adapters.exchanges.dialect import (
     Rows,
 )
 from candled_adapters.feeds.backlog import Read
+from candled_adapters.feeds.budget import Budget
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 
@@ -55,6 +56,7 @@ class Rest:
         self._client = client
         self._clock = clock
         self._stats = stats
+        self._budget = Budget(dialect.limits.questions, dialect.limits.question_window_s)
         self._asking_time = asyncio.Lock()
         self._closed_until = 0.0
         self._time_asked = 0.0
@@ -94,7 +96,8 @@ class Rest:
         return clipped(rows, page)
 
     async def _allowed(self) -> None:
-        """Wait until the venue's Retry-After has passed, or say that it takes long."""
+        """Wait for the venue's limits and its Retry-After, or say that this takes long."""
+        await self._budget.spend()
         while (left := self._closed_until - time.monotonic()) > 0:
             if left > _SHORT_WAIT_S:
                 raise NotAnsweredError(f"the venue wants to be left alone for {left:.0f} s")

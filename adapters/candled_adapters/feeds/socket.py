@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -19,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from candled_adapters.exchanges.dialect import KeepAlive
+from candled_adapters.feeds.budget import Budget
 
 _BURST: Final = 8  # a batch from here on is worth a look whether more has arrived
 _BURST_WAIT_S: Final = 0.02
@@ -71,21 +71,6 @@ class SocketSettings:
     """What we may send."""
 
 
-class ConnectBudget:
-    """A venue's limit on connection attempts, shared by all sockets to it."""
-
-    def __init__(self, connects: int, window_s: float) -> None:
-        self._window_s = window_s
-        self._times: deque[float] = deque([float("-inf")] * connects, maxlen=connects)
-
-    async def spend(self) -> None:
-        """Wait until one more attempt is allowed, and count it."""
-        now = time.monotonic()
-        turn = max(now, self._times[0] + self._window_s)
-        self._times.append(turn)
-        await asyncio.sleep(turn - now)
-
-
 class Socket:
     """One connection that is made again whenever it is lost, until cancelled."""
 
@@ -94,7 +79,7 @@ class Socket:
         url: str,
         listener: Listener,
         settings: SocketSettings,
-        budget: ConnectBudget,
+        budget: Budget,
         keepalive: KeepAlive | None = None,
     ) -> None:
         self._url = url
