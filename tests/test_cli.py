@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from typer.main import get_command
@@ -629,6 +630,28 @@ def test_a_port_in_use_ends_with_75():
     assert f"port {port} on 127.0.0.1 is in use; stop the program that has it" in why
 
 
+def test_simulate_speaks_as_the_venue_that_is_named():
+    """`--venue` takes a dialect's name and that venue's symbols; a wrong one is told the right."""
+    child = start("simulate", "--port", "0", "--venue", "kraken", "--start-at", "5")
+    try:
+        assert child.stdout is not None
+        said = [child.stdout.readline() for _ in range(3)]
+        url = said[2].removeprefix("rest ").strip()
+        answer = httpx.get(f"{url}/0/public/OHLC?pair=XBTUSD&interval=60", timeout=10).json()
+    finally:
+        child.terminate()
+        child.communicate(timeout=30)
+    assert said[0].startswith("playing BTC-USD 1h as kraken from synthetic candles")
+    assert len(answer["result"]["XBTUSD"]) == 6
+    code, why = fail("simulate", "--port", "0", "--venue", "krakn")
+    assert code == 65
+    assert "--venue: 'krakn' is no dialect; known are binance-spot" in why
+    assert "did you mean 'kraken'?" in why
+    code, why = fail("simulate", "--port", "0", "--venue", "okx", "--symbols", "BTCUSDT")
+    assert code == 65
+    assert "'BTCUSDT' is not spelled as the venue does, e.g. BTC-USDT" in why
+
+
 def test_simulate_serves_until_it_is_told_to_stop(csv_file: Path):
     """`simulate` says what it plays and where, and ends properly on SIGTERM."""
     child = start("simulate", "--port", "0", "--candles", csv_file, "--start-at", "895")
@@ -640,6 +663,6 @@ def test_simulate_serves_until_it_is_told_to_stop(csv_file: Path):
     finally:
         child.kill()
         child.wait(10)
-    assert said[0] == "playing BTCUSDT 1h from candle files\n"
+    assert said[0] == "playing BTCUSDT 1h as binance-spot from candle files\n"
     assert [line.split("://127.0.0.1:")[0] for line in said[1:]] == ["websocket ws", "rest http"]
     assert (child.returncode, err) == (0, "")

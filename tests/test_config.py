@@ -11,7 +11,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from candled.compose import venue_problems
 from candled.config import Config, ConfigError, load_config
+from candled_adapters.simulator.venues import VENUES
 
 SHIPPED = Path(__file__).parents[1] / "config.toml"
 
@@ -160,6 +162,42 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path):
     assert load_config(tmp_path / "config.toml").streams[0].symbols == ["BTCUSDT"]
 
 
+# --- what the venues say against it
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("binance-spot", "okkx"), "exchanges.binance.dialect: 'okkx' is no dialect; known are"),
+        (("binance-spot", "okkx"), "did you mean 'okx'?"),
+        (("binance-spot", "okx"), "streams.0.symbols.0: 'BTCUSDT' is not how okx spells a symbol"),
+        (("binance-spot", "okx"), "did you mean 'BTC-USDT'?"),
+        (("binance-spot", "kraken"), "did you mean 'BTC-USDT'?"),
+        (("binance-spot", "hyperliquid"), "did you mean 'BTC'?"),
+        (("binance-spot", "bybit-inverse"), "did you mean 'BTCUSD'?"),
+        (('"1h"', '"8h"', "binance-spot", "coinbase"), "streams.0.interval: coinbase has no 8h"),
+        (('"1h"', '"1s"', "binance-spot", "binance-usdm"), "has no 1s bars; it has 1m, 3m"),
+    ],
+)
+def test_what_a_venue_does_not_have_is_told_before_anything_runs(tmp_path: Path, change, said):
+    """Unknown dialects, misspelled symbols and missing intervals, each with the mend."""
+    text = LEAST
+    for old, new in zip(change[::2], change[1::2], strict=True):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "config.toml").write_text(text)
+    problems_found = venue_problems(load_config(tmp_path / "config.toml"))
+    assert any(said in problem for problem in problems_found), problems_found
+
+
+def test_what_every_venue_has_is_no_problem(tmp_path: Path):
+    """A stream that is spelled as its venue does passes, for every dialect."""
+    for name, venue in VENUES.items():
+        text = LEAST.replace("binance-spot", name).replace('"BTCUSDT"', f'"{venue.example}"')
+        (tmp_path / "config.toml").write_text(text)
+        assert venue_problems(load_config(tmp_path / "config.toml")) == []
+
+
 # --- what is refused
 
 
@@ -301,7 +339,7 @@ def test_a_base_topic_is_a_plain_topic(tmp_path: Path, topic: str):
         (('"1h"', '"1H"'), "streams.0.interval: unknown interval '1H'; known are 1s, 1m"),
         (('interval = "1h"', ""), "streams.0.interval: is required"),
         (('bundle = "models/BTCUSDT_1h"', ""), "streams.0.bundle: is required"),
-        (('"binance-spot"', '"kraken"'), "exchanges.binance.dialect: Input should be"),
+        (('"binance-spot"', "7"), "exchanges.binance.dialect: Input should be a valid string"),
         (('dialect = "binance-spot"', ""), "exchanges.binance.dialect: is required"),
         (("[[streams]]", "[streams]"), "streams: Input should be a valid list"),
         (

@@ -40,7 +40,7 @@ QUICK = Endurance(attempts=4, first_retry_s=0.02)
 
 def paged(page: int, dialect: Binance = SPOT) -> Binance:
     """Return the venue with small pages, which may be asked for at any rate."""
-    limits = replace(dialect.limits, history_page=page, history_per_minute=1e9)
+    limits = replace(dialect.limits, history_page=page, questions=100_000)
     return replace(dialect, limits=limits)
 
 
@@ -74,12 +74,12 @@ class Venue:
         event, left = asyncio.Event(), count
         real = self.simulator._answer
 
-        def answer(target, now_ms):
+        def answer(target, body, now_ms):
             nonlocal left
             left -= "/klines" in target
             if left == 0:
                 event.set()
-            return real(target, now_ms)
+            return real(target, body, now_ms)
 
         self.simulator._answer = answer
         return event
@@ -173,7 +173,7 @@ def test_a_start_before_the_listing_gives_what_there_is(tmp_path):
         ({"until": START}, "is not after --since"),
         ({"until": START - 1}, "is not after --since"),
         ({"since": START + 58 * HOUR + 1}, "has no closed 1h bar of BTCUSDT from"),
-        ({"symbol": "NOPE"}, "Invalid symbol. (symbol NOPE, interval 1h)"),
+        ({"symbol": "NOPE"}, "(symbol NOPE, interval 1h); spell the symbol"),
         ({"interval": Interval("4h")}, "Invalid interval."),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_bar_that_comes_at_the_second_asking_is_no_gap(tmp_path):
             venue.simulator.faults.hide("BTCUSDT", opened, rest=True)
         real, ends = venue.simulator._answer, set()
 
-        def answer(target, now_ms):
+        def answer(target, body, now_ms):
             question = dict(parse_qsl(urlsplit(target).query))
             start, end = int(question.get("startTime", 0)), int(question.get("endTime", 0))
             if "klines" in target and ends and end not in ends:  # a second look at a hole
@@ -254,7 +254,7 @@ def test_a_bar_that_comes_at_the_second_asking_is_no_gap(tmp_path):
                         venue.simulator.faults.show("BTCUSDT", opened)
             elif "klines" in target:
                 ends.add(end)
-            return real(target, now_ms)
+            return real(target, body, now_ms)
 
         venue.simulator._answer = answer
         return await venue.fetch(options(tmp_path / "b.csv"), 3)
@@ -303,11 +303,11 @@ def test_any_interruptions_end_in_the_same_bytes(tmp_path_factory, lives, chance
         for life in lives:
             left = life
 
-            def answer(target, now_ms):
+            def answer(target, body, now_ms):
                 nonlocal left
                 left -= 1
                 venue.simulator.faults.refuse_rest(500) if left < 0 else None
-                return real(target, now_ms)
+                return real(target, body, now_ms)
 
             venue.simulator._answer = answer
             with suppress(FetchPausedError):
@@ -337,11 +337,11 @@ def test_a_venue_that_dies_midway_is_told_with_what_is_kept(tmp_path):
     async def scenario(venue):
         real = venue.simulator._answer
 
-        def answer(target, now_ms):
+        def answer(target, body, now_ms):
             if len(venue.asked) >= 4:
                 venue.simulator._server.close()
                 raise OSError("the venue is gone")
-            return real(target, now_ms)
+            return real(target, body, now_ms)
 
         venue.simulator._answer = answer
         with pytest.raises(FetchPausedError) as caught:
@@ -557,11 +557,11 @@ def test_a_limit_is_waited_out_and_said(tmp_path, capsys):
     async def scenario(venue):
         real, refused = venue.simulator._answer, []
 
-        def answer(target, now_ms):
+        def answer(target, body, now_ms):
             if len(venue.asked) == 3 and not refused:
                 refused.append(time.monotonic())
                 venue.simulator.faults.refuse_rest(429, seconds=0.05, retry_after_s=1)
-            return real(target, now_ms)
+            return real(target, body, now_ms)
 
         venue.simulator._answer = answer
         await venue.fetch(options(tmp_path / "b.csv"), 7, QUICK)

@@ -17,12 +17,13 @@ from typing import Final
 
 import httpx
 
-from candled.compose import DIALECTS, load_lanes, mqtt_settings
+from candled.compose import load_lanes, mqtt_settings
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream, iso
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
-from candled_adapters.exchanges.dialect import Dialect, MalformedFrame
+from candled_adapters.exchanges.dialect import Dialect, MalformedFrame, Page, Request
+from candled_adapters.exchanges.registry import DIALECTS
 from candled_adapters.sinks.mqtt_link import Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message
 
@@ -60,6 +61,7 @@ async def _findings(path: Path) -> list[Finding]:
         Stream(part.exchange, symbol, part.interval)
         for part in config.streams
         for symbol in part.symbols
+        if _can_be_asked(config, part.exchange, symbol, part.interval)
     ]
     names = dict.fromkeys(stream.exchange for stream in streams)
     tried = await asyncio.gather(
@@ -67,6 +69,14 @@ async def _findings(path: Path) -> list[Finding]:
         *(_exchange(config, name, [s for s in streams if s.exchange == name]) for name in names),
     )
     return found + [finding for part in tried for finding in part]
+
+
+def _can_be_asked(config: Config, exchange: str, symbol: str, interval: str) -> bool:
+    """Whether the venue's own rules allow the stream; if not, its problem is told already."""
+    dialect = DIALECTS.get(config.exchanges[exchange].dialect)
+    if dialect is None or dialect.symbol_problem(symbol):
+        return False
+    return interval in dialect.intervals
 
 
 def _bundles(config: Config, path: Path) -> list[Finding]:
@@ -119,15 +129,23 @@ async def _exchange(config: Config, name: str, streams: Sequence[Stream]) -> lis
     try:
         async with httpx.AsyncClient(base_url=base, timeout=_TIMEOUT_S) as client:
             asked = time.time()
-            request = dialect.time_request()
-            answer = await client.request(request.method, request.target, content=request.body)
+            answer = await _ask(client, dialect.time_request())
             server_ms = dialect.parse_time(answer.content)
             skew = server_ms - int((asked + time.time()) * 500)
-            newest = [await _stream(dialect, client, stream, where) for stream in streams]
+            newest = [
+                await _stream(dialect, client, stream, server_ms, where) for stream in streams
+            ]
             return [_skew(where, base, skew), *newest]
     except (httpx.HTTPError, MalformedFrame) as error:
         text = f"{base} cannot be asked: {error or type(error).__name__}; see rest_url"
         return [Finding(where, text, Exit.TEMPORARY)]
+
+
+async def _ask(client: httpx.AsyncClient, request: Request) -> httpx.Response:
+    headers = None if request.body is None else {"Content-Type": "application/json"}
+    return await client.request(
+        request.method, request.target, content=request.body, headers=headers
+    )
 
 
 def _skew(where: str, base: str, skew_ms: int) -> Finding:
@@ -137,13 +155,12 @@ def _skew(where: str, base: str, skew_ms: int) -> Finding:
 
 
 async def _stream(
-    dialect: Dialect, client: httpx.AsyncClient, stream: Stream, where: str
+    dialect: Dialect, client: httpx.AsyncClient, stream: Stream, server_ms: int, where: str
 ) -> Finding:
-    request = dialect.history_request(stream, None, None, 2)
-    answer = await client.request(request.method, request.target, content=request.body)
+    answer = await _ask(client, dialect.history_request(stream, Page(None, None, 2, server_ms)))
     refusal = dialect.parse_error(answer.status_code, answer.headers, answer.content)
     if refusal is not None:
         return Finding(where, f"{stream.symbol} {stream.interval}: {refusal.text}", Exit.CONFIG)
-    bars = dialect.parse_history(answer.content, stream)
+    bars = dialect.parse_history(answer.content, stream).bars
     newest = iso(int(bars.open_time[-1])) if len(bars) else "none"
     return Finding(where, f"{stream.symbol} {stream.interval}: newest bar opens {newest}")

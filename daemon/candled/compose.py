@@ -39,15 +39,13 @@ from candled.ports import Clock, Sink
 from candled.service import Service
 from candled.tally import Tally
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
-from candled_adapters.exchanges.binance import SPOT, USDM, Binance
+from candled_adapters.exchanges.registry import DIALECTS, dialect_problem, interval_problem
 from candled_adapters.feeds.feed import VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
 from candled_adapters.sinks.payload import Info, model_info
-
-DIALECTS: dict[str, Binance] = {"binance-spot": SPOT, "binance-usdm": USDM}
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 
@@ -98,7 +96,7 @@ def load_lanes(config: Config, source: Path) -> list[Lane]:
 
     Raises ConfigError with every bundle and stream that does not fit.
     """
-    problems: list[str] = []
+    problems = venue_problems(config)
     bundles = _load_bundles(config, problems)
     lanes = []
     for index, part in enumerate(config.streams):
@@ -117,9 +115,6 @@ def load_lanes(config: Config, source: Path) -> list[Lane]:
                 f"{where}.symbols: {', '.join(strangers)}, but {part.bundle} was trained on "
                 f"{model.symbol}; set any_symbol = true if that is meant"
             )
-        venue = DIALECTS[config.exchanges[part.exchange].dialect]
-        if part.interval not in venue.intervals:
-            problems.append(f"{where}.interval: {venue.name} has no {part.interval} bars")
         policy = _policy(config.policy, part.policy, bundle)
         problems += _unserved(where, part, model, policy)
         lanes += [
@@ -129,6 +124,23 @@ def load_lanes(config: Config, source: Path) -> list[Lane]:
     if problems:
         raise ConfigError(source, problems)
     return lanes
+
+
+def venue_problems(config: Config) -> list[str]:
+    """Return what the venues' documents say against dialects, symbols and intervals."""
+    problems = [
+        f"exchanges.{name}.dialect: {problem}"
+        for name, part in config.exchanges.items()
+        if (problem := dialect_problem(part.dialect))
+    ]
+    for index, part in enumerate(config.streams):
+        venue = DIALECTS.get(config.exchanges[part.exchange].dialect)
+        if venue is None:
+            continue
+        said = [(f"symbols.{at}", venue.symbol_problem(s)) for at, s in enumerate(part.symbols)]
+        said.append(("interval", interval_problem(venue, part.interval)))
+        problems += [f"streams.{index}.{key}: {problem}" for key, problem in said if problem]
+    return problems
 
 
 def _load_bundles(config: Config, problems: list[str]) -> dict[Path, Bundle]:

@@ -129,7 +129,8 @@ class LogConfig(_Part):
 class ExchangeConfig(_Part):
     """[exchanges.NAME] A venue; NAME is the first part of its streams' names."""
 
-    dialect: Literal["binance-spot", "binance-usdm"]
+    dialect: str
+    """Whose language it speaks, e.g. binance-spot; which there are is known where they live."""
     ws_url: Annotated[str, AfterValidator(_ws_url)] | None = None
     """Another host than the venue's own, e.g. a regional one or the simulator."""
     rest_url: Annotated[str, AfterValidator(_http_url)] | None = None

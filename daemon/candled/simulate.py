@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from candled.core.bar import HOUR, Bars, Interval
 from candled_adapters.candles.candlefile import read_candles
+from candled_adapters.exchanges.registry import dialect_problem
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
+from candled_adapters.simulator.venues import VENUES
 
 _SYNTHETIC_START: Final = 1_735_689_600_000  # 2025-01-01
 _SYNTHETIC_BARS: Final = 5_000
@@ -22,7 +24,10 @@ _SYNTHETIC_BARS: Final = 5_000
 class SimulationOptions:
     """What to play and how."""
 
+    venue: str
+    """Name of the dialect that it speaks."""
     symbols: tuple[str, ...]
+    """None: the venue's best known one."""
     interval: Interval
     candles: tuple[Path, ...]
     """One file for each symbol; none for synthetic candles."""
@@ -40,6 +45,11 @@ class SimulationError(Exception):
 
 def run_simulator(options: SimulationOptions) -> None:
     """Serve until the last bar has been played, or SIGINT or SIGTERM."""
+    problem = dialect_problem(options.venue)
+    if problem:
+        raise SimulationError(f"--venue: {problem}")
+    if not options.symbols:
+        options = replace(options, symbols=(VENUES[options.venue].example,))
     asyncio.run(_serve(options, load_markets(options)))
 
 
@@ -74,7 +84,7 @@ async def _serve(options: SimulationOptions, markets: dict[str, Bars]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _simulator(options, markets) as simulator:
         source = "candle files" if options.candles else label(options.seed)
-        _say(f"playing {', '.join(markets)} {options.interval} from {source}")
+        _say(f"playing {', '.join(markets)} {options.interval} as {options.venue} from {source}")
         _say(f"websocket {simulator.ws_url}")
         _say(f"rest {simulator.rest_url}")
         ends = {asyncio.create_task(e.wait()) for e in (stop, simulator.finished)}
@@ -88,6 +98,7 @@ def _simulator(options: SimulationOptions, markets: dict[str, Bars]) -> Simulato
         return Simulator(
             markets,
             options.interval,
+            venue=VENUES[options.venue],
             port=options.port,
             speed=options.speed,
             start_at=options.start_at,

@@ -19,6 +19,7 @@ Refusal {"code":-1121,"msg":"Invalid symbol."}; 429, then 418, with Retry-After 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,29 +27,34 @@ from urllib.parse import urlencode
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from candled.core.bar import INTERVALS, Bar, Bars, Stream
 from candled_adapters.exchanges.dialect import (
+    Closing,
     Control,
     ControlKind,
+    KeepAlive,
     Kline,
     Limits,
-    MalformedFrame,
+    Page,
     Refusal,
-    RefusalKind,
     Request,
+    Rows,
     Subscription,
+)
+from candled_adapters.exchanges.wire import (
+    UNREADABLE,
+    Spelling,
+    floats,
+    malformed,
+    milliseconds,
+    reading,
+    refusal,
 )
 
 _OPEN_BAR: Final = b'"x":false'
 _STREAMS_PER_FRAME: Final = 200
 _INVALID: Final = (-1120, -1121)  # interval, symbol
-_RATE_LIMIT, _BANNED, _OK = 429, 418, 200
-_FINAL: Final = (400, 401, 404, 405, 451)  # a bad question, path or country
-_DEFAULT_PAUSE_S: Final = 30.0  # when a limit was hit and no Retry-After was given
-_LONGEST_BAN_S: Final = 3 * 86_400.0
-_SAMPLE_BYTES: Final = 200
 
 
 class _Candle(msgspec.Struct, gc=False):
@@ -89,7 +95,6 @@ class _Time(msgspec.Struct):
 
 class _Error(msgspec.Struct):
     code: int = 0
-    msg: str = ""
 
 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
@@ -111,6 +116,18 @@ class Binance:
     websocket_base: str
     """The venue's own address, for who has no other."""
     rest_base: str
+    spelling: Spelling
+    closing: Closing = Closing.FLAG
+    keepalive: KeepAlive | None = None
+    """The venue pings in the websocket protocol, every 20 s (spot) or 3 min (USD-M)."""
+
+    def symbol_problem(self, symbol: str) -> str:
+        """Return what is wrong with a symbol's spelling."""
+        return self.spelling.problem(self.name, symbol)
+
+    def pushed_interval(self, interval: str) -> str:
+        """Return the interval itself: each has a stream of its own."""
+        return interval
 
     def websocket_url(self, base: str, streams: Sequence[Stream]) -> str:
         """Return the combined stream's URL; what it carries is said by `subscribe`."""
@@ -135,8 +152,8 @@ class Binance:
             if event.k is None:
                 return (_control(message, event),)
             return (Kline(event.s, event.k.i, _bar(event.k), event.k.x, event.E),)
-        except ValueError as error:
-            raise MalformedFrame(f"{error}; found {frame[:_SAMPLE_BYTES]!r}") from error
+        except UNREADABLE as error:
+            raise malformed("frame", error, frame) from error
 
     def time_request(self) -> Request:
         """Ask ``/time``, which answers ``{"serverTime":1499827319559}``."""
@@ -144,45 +161,29 @@ class Binance:
 
     def parse_time(self, body: bytes) -> int:
         """Return the server time (UTC ms)."""
-        try:
-            return _times.decode(body).serverTime
-        except ValueError as error:
-            raise MalformedFrame(f"server time: {error}; found {body[:_SAMPLE_BYTES]!r}") from error
+        with reading("server time", body):
+            return milliseconds(_times.decode(body).serverTime)
 
-    def history_request(
-        self, stream: Stream, start_ms: int | None, end_ms: int | None, limit: int
-    ) -> Request:
+    def history_request(self, stream: Stream, page: Page) -> Request:
         """Ask ``/klines``; the bounds are inclusive and about open times."""
         wishes = {
             "symbol": stream.symbol,
             "interval": stream.interval,
-            "startTime": start_ms,
-            "endTime": end_ms,
-            "limit": limit,
+            "startTime": page.start_ms,
+            "endTime": page.end_ms,
+            "limit": page.limit,
         }
         query = urlencode({key: value for key, value in wishes.items() if value is not None})
         return Request(f"{self.rest_path}/klines?{query}")
 
-    def parse_history(self, body: bytes, stream: Stream) -> Bars:
+    def parse_history(self, body: bytes, stream: Stream) -> Rows:
         """Return the rows of an answer as columns."""
-        try:
-            return _table(_rows.decode(body))
-        except ValueError as error:
-            sample = body[:_SAMPLE_BYTES]
-            raise MalformedFrame(f"history of {stream.path}: {error}; found {sample!r}") from error
+        with reading(f"history of {stream.path}", body):
+            return Rows(_table(_rows.decode(body)))
 
     def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:
         """Return why an answer is not data, or None when it is."""
-        if status == _OK:
-            return None
-        if status in (_RATE_LIMIT, _BANNED):
-            kind = RefusalKind.BANNED if status == _BANNED else RefusalKind.RATE_LIMIT
-            return Refusal(kind, f"{self.name}: HTTP {status}", _retry_after(headers))
-        code, message = _error(body)
-        kind = RefusalKind.REJECTED if status in _FINAL else RefusalKind.FAILED
-        if code in _INVALID:
-            kind = RefusalKind.UNKNOWN_STREAM
-        return Refusal(kind, f"{self.name}: HTTP {status} {message}".rstrip(), 0.0)
+        return refusal(self.name, status, headers, body, unknown=_code(body) in _INVALID)
 
 
 def _subscription(number: int, streams: tuple[Stream, ...]) -> Subscription:
@@ -223,41 +224,29 @@ def _table(rows: list[_Row]) -> Bars:
     if not rows:
         return Bars.of([])
     t, o, h, l, c, v, end, q, n, tb, tq, _ = zip(*rows, strict=True)  # noqa: E741 - as in the row
-    open_time = np.array(t, dtype=np.int64)
+    open_time = np.array([milliseconds(time) for time in t], dtype=np.int64)
     if (np.diff(open_time) <= 0).any():
         raise ValueError("rows are not in order of open time")
     return Bars(
         open_time,
-        _floats(o),
-        _floats(h),
-        _floats(l),
-        _floats(c),
-        _floats(v),
+        floats(o),
+        floats(h),
+        floats(l),
+        floats(c),
+        floats(v),
         np.array(end, dtype=np.int64),
-        _floats(q),
-        _floats(n),
-        _floats(tb),
-        _floats(tq),
+        floats(q),
+        floats(n),
+        floats(tb),
+        floats(tq),
     )
 
 
-def _floats(column: Sequence[str | int]) -> NDArray[np.float64]:
-    return np.fromiter(map(float, column), np.float64, len(column))
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
+def _code(body: bytes) -> int:
     try:
-        return min(max(0.0, float(headers.get("retry-after", ""))), _LONGEST_BAN_S)
-    except ValueError:
-        return _DEFAULT_PAUSE_S
-
-
-def _error(body: bytes) -> tuple[int, str]:
-    try:
-        error = _errors.decode(body)
-    except ValueError:
-        return 0, body[:_SAMPLE_BYTES].decode(errors="replace")
-    return error.code, error.msg
+        return _errors.decode(body).code
+    except UNREADABLE:
+        return 0
 
 
 _NAMES: Final = frozenset(interval.name for interval in INTERVALS)
@@ -269,14 +258,16 @@ SPOT: Final = Binance(
         frames_per_second=5,
         connects=300,
         connect_window_s=300,
+        questions=3000,  # weight 2 of 6000 for a full page
+        question_window_s=60,
         history_page=1000,
         max_age_s=24 * 3600,
-        history_per_minute=3000,  # weight 2 of 6000
     ),
     intervals=_NAMES,
     rest_path="/api/v3",
     websocket_base="wss://stream.binance.com:9443",
     rest_base="https://api.binance.com",
+    spelling=Spelling(re.compile(r"[^\W_a-z]{2,}"), "BTCUSDT", "{base}{quote}", {"XBT": "BTC"}),
 )
 
 USDM: Final = Binance(
@@ -286,12 +277,16 @@ USDM: Final = Binance(
         frames_per_second=10,
         connects=300,
         connect_window_s=300,
+        questions=240,  # weight 10 of 2400 for a full page
+        question_window_s=60,
         history_page=1500,
         max_age_s=24 * 3600,
-        history_per_minute=240,  # weight 10 of 2400
     ),
     intervals=_NAMES - {"1s"},
     rest_path="/fapi/v1",
     websocket_base="wss://fstream.binance.com/market",
     rest_base="https://fapi.binance.com",
+    spelling=Spelling(
+        re.compile(r"[^\W_a-z]{2,}(_\d{6})?"), "BTCUSDT", "{base}{quote}", {"XBT": "BTC"}
+    ),
 )

@@ -6,7 +6,7 @@ are written against this protocol and know nothing else of a venue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -28,12 +28,39 @@ class Limits:
     connects: int
     """Connection attempts allowed within `connect_window_s`."""
     connect_window_s: float
+    questions: int
+    """REST questions allowed within `question_window_s`, whatever they are about."""
+    question_window_s: float
     history_page: int
     """Most rows in one REST answer."""
     max_age_s: float
-    """The venue cuts a connection that is older."""
-    history_per_minute: float = 60.0
-    """Full pages of history that may be asked for in a minute."""
+    """The venue cuts a connection that is older; infinite when it does not."""
+    reach: int | None = None
+    """How many bars back from now REST goes; None when it goes to the listing."""
+    by_span: bool = False
+    """A page is a span of time: it may hold few bars although older ones exist."""
+    lateness_ms: int = 0
+    """How late a closing push may be, in venue time, while all is well."""
+    time_step_ms: int = 1
+    """Resolution of the server time that REST tells."""
+
+
+class Closing(StrEnum):
+    """What proves that a bar is closed."""
+
+    FLAG = "flag"
+    """The venue says so: in the push, and in REST by its server time and by what the rows say."""
+    SUCCESSOR = "successor"
+    """The venue never says so: REST, read after the bar's end, must show it with a later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """What the client has to say now and then, lest the venue cuts the connection."""
+
+    frame: bytes
+    """UTF-8 text to send."""
+    every_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +87,8 @@ class ControlKind(StrEnum):
     """A request of ours was refused."""
     SHUTDOWN = "shutdown"
     """The venue is about to cut this connection."""
+    PONG = "pong"
+    """The answer to our `KeepAlive`."""
     NOTICE = "notice"
     """Anything else that is well formed."""
 
@@ -71,18 +100,43 @@ class Control:
     kind: ControlKind
     text: str
     """For people."""
-    id: int | None = None
-    """Which of our requests it answers, where the venue says so."""
+    id: int | str | None = None
+    """Which `Subscription` it answers, where the venue says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """One frame that asks for some streams."""
 
-    id: int
+    id: int | str
+    """What the venue's answer names: our number, or what was asked for."""
     streams: tuple[Stream, ...]
+    """Empty for a frame that asks for no bars, such as a heartbeat's."""
     frame: bytes
     """UTF-8 text to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which bars are wanted of REST: at most `limit`, open times in [start_ms, end_ms]."""
+
+    start_ms: int | None
+    """With it, the first ones from there on; None: the last ones."""
+    end_ms: int | None
+    """None: up to now."""
+    limit: int
+    now_ms: int
+    """The venue's time (UTC ms), for venues that must be told where now is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What REST answered: more than was asked for is no harm, the shell clips it."""
+
+    bars: Bars
+    """Strictly ascending; the last may be open."""
+    closed: int | None = None
+    """How many of them, from the first, the venue calls closed; None when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +147,7 @@ class Request:
     """Path and query."""
     method: str = "GET"
     body: bytes | None = None
+    """JSON."""
 
 
 class RefusalKind(StrEnum):
@@ -131,8 +186,36 @@ class Dialect(Protocol):
         ...
 
     @property
-    def intervals(self) -> frozenset[str]:
+    def intervals(self) -> Collection[str]:
         """Names of the intervals that the venue has."""
+        ...
+
+    @property
+    def closing(self) -> Closing:
+        """What proves that a bar is closed."""
+        ...
+
+    @property
+    def keepalive(self) -> KeepAlive | None:
+        """What the client must say; None where the websocket protocol's pings do."""
+        ...
+
+    @property
+    def websocket_base(self) -> str:
+        """The venue's own address, for who has no other."""
+        ...
+
+    @property
+    def rest_base(self) -> str:
+        """The same of REST."""
+        ...
+
+    def symbol_problem(self, symbol: str) -> str:
+        """Return what is wrong with a symbol's spelling and the right one; '' when nothing is."""
+        ...
+
+    def pushed_interval(self, interval: str) -> str:
+        """Return the interval whose bars are pushed for a stream of `interval`; mostly itself."""
         ...
 
     def websocket_url(self, base: str, streams: Sequence[Stream]) -> str:
@@ -140,11 +223,15 @@ class Dialect(Protocol):
         ...
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
-        """Return the frames that ask for `streams`, numbered from `first_id`."""
+        """Return the frames that ask for `streams`; numbered from `first_id`, where they are."""
         ...
 
     def parse(self, frame: bytes) -> Sequence[Kline | Control]:
-        """Read one pushed frame; empty when it only says that open bars moved."""
+        """Read one pushed frame.
+
+        A venue that says when a bar is closed may pass over open ones; one that does not must
+        report them, because a bar that has begun is the sign that the one before it has ended.
+        """
         ...
 
     def time_request(self) -> Request:
@@ -155,14 +242,12 @@ class Dialect(Protocol):
         """Return the server time (UTC ms)."""
         ...
 
-    def history_request(
-        self, stream: Stream, start_ms: int | None, end_ms: int | None, limit: int
-    ) -> Request:
-        """Ask for bars with open times in [start_ms, end_ms]; without a start, the last ones."""
+    def history_request(self, stream: Stream, page: Page) -> Request:
+        """Return the question for bars."""
         ...
 
-    def parse_history(self, body: bytes, stream: Stream) -> Bars:
-        """Return the bars of an answer, strictly ascending; the last may be open."""
+    def parse_history(self, body: bytes, stream: Stream) -> Rows:
+        """Return the bars of an answer."""
         ...
 
     def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Refusal | None:

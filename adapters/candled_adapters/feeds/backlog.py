@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from candled.core.bar import COLUMNS, RULES, Bar, Bars, Interval, Rule, broken_rule, iso
+from candled_adapters.exchanges.dialect import Closing, Dialect, Rows
 
 #: What a reader of history may find missing: the slot expected and the open time found instead.
 Hole = tuple[int, int]
+_REACH_SHARE: Final = 0.95  # so near the end of what is kept, older bars are likely
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,29 @@ class Read:
     """Server time, taken before; rows that close later do not count."""
     epoch: int
     """The connection that it was asked under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """What a venue's history is like."""
+
+    page: int
+    """Most rows in one answer."""
+    closing: Closing = Closing.FLAG
+    reach: int | None = None
+    """How many bars back it goes; None when to the listing."""
+    by_span: bool = False
+    """A page is a span of time, and may hold few bars although older ones exist."""
+
+    @classmethod
+    def of(cls, dialect: Dialect) -> Nature:
+        """Take it from what the dialect says."""
+        limits = dialect.limits
+        return cls(limits.history_page, dialect.closing, limits.reach, limits.by_span)
+
+    def proof(self, known_later: int) -> int | None:
+        """Return what `closed_rows` must know."""
+        return known_later if self.closing is Closing.SUCCESSOR else None
 
 
 class Sightings:
@@ -103,9 +129,21 @@ def first_broken(bars: Bars, interval: Interval) -> tuple[int, Rule] | None:
     return (index, broken) if broken else None
 
 
-def closed_rows(bars: Bars, server_ms: int) -> Bars:
-    """Return the rows that had closed when the server's clock read `server_ms`."""
-    return bars[: int(np.searchsorted(bars.close_time, server_ms))]
+def closed_rows(rows: Rows, server_ms: int, known_later: int | None = None) -> Bars:
+    """Return the bars that are proven to have been closed at `server_ms`, a server time.
+
+    They had ended by then, and the venue calls them closed where it says. Where it never says,
+    `known_later` is the open time of a bar that is known (0: none is): closed are those before it,
+    or before the answer's own last bar.
+    """
+    bars = rows.bars
+    count = int(np.searchsorted(bars.close_time, server_ms))
+    if rows.closed is not None:
+        count = min(count, rows.closed)
+    if known_later is not None and len(bars):
+        newest = max(known_later, int(bars.open_time[-1]))
+        count = min(count, int(np.searchsorted(bars.open_time, newest)))
+    return bars[:count]
 
 
 def complaint(open_time: int, rule: Rule) -> str:
@@ -116,10 +154,14 @@ def complaint(open_time: int, rule: Rule) -> str:
 class Backlog:
     """Closed bars of one stream, gathered from `boundary` back until there are `wanted`."""
 
-    def __init__(self, wanted: int, interval: Interval, page: int, patience: Patience) -> None:
+    def __init__(
+        self, wanted: int, interval: Interval, nature: Nature, patience: Patience, known: int
+    ) -> None:
+        """Gather `wanted` bars; those before the open time `known` are known to be closed."""
         self._wanted = wanted
         self._interval = interval
-        self._page = page
+        self._nature = nature
+        self._known = known
         self._sightings = Sightings(patience)
         self._pages: list[Bars] = []
         self._later: list[Bar] = []
@@ -136,7 +178,9 @@ class Backlog:
     @property
     def from_listing(self) -> bool:
         """Whether the venue has no bar before the first of `bars`."""
-        return self._ended and sum(map(len, self._pages)) + len(self._later) <= self._wanted
+        gathered = sum(map(len, self._pages))
+        all_of_it = self._ended and gathered + len(self._later) <= self._wanted
+        return all_of_it and not self._cut_by_reach
 
     @property
     def last_open(self) -> int | None:
@@ -147,11 +191,14 @@ class Backlog:
         """Return the latest open time to ask for, and how many rows."""
         end = int(self._pages[0].open_time[0]) - 1 if self._pages else newest_ms
         missing = self._wanted - sum(map(len, self._pages))
-        return end, min(self._page, max(missing, 1) + 1)  # one more: the last may be open
+        if self._nature.by_span:
+            return end, self._nature.page
+        return end, min(self._nature.page, max(missing, 1) + 1)  # one more: the last may be open
 
-    def take(self, bars: Bars, asked: int, server_ms: int, now_s: float) -> str:
+    def take(self, answer: Rows, asked: int, server_ms: int, now_s: float) -> str:
         """Take an answer of at most `asked` rows; return why it cannot be had yet, or ''."""
-        rows = closed_rows(bars, server_ms)
+        bars = answer.bars
+        rows = closed_rows(answer, server_ms, self._nature.proof(self._known))
         broken = first_broken(rows, self._interval)
         if broken:
             self._sightings.see((), now_s)
@@ -162,7 +209,8 @@ class Backlog:
         holes = holes_in(
             opens + [int(page.open_time[0]) for page in self._pages[:1]], self._interval
         )
-        listing = [(0, opens[0] if opens else 0)] if len(bars) < asked else []
+        short = not len(bars) if self._nature.by_span else len(bars) < asked
+        listing = [(0, opens[0] if opens else 0)] if short else []
         self._sightings.see([*holes, *listing], now_s)
         for hole in (*holes, *listing):
             if not self._sightings.confirmed(hole, now_s):
@@ -174,8 +222,17 @@ class Backlog:
         self.gaps += holes
         if len(rows):
             self._pages.insert(0, rows)
+            self._known = int(rows.open_time[0])
         self._ended = ended
         self.done = ended or sum(map(len, self._pages)) >= max(self._wanted, 1)
+
+    @property
+    def _cut_by_reach(self) -> bool:
+        """Whether older bars may exist, but not where REST can see."""
+        if self._nature.reach is None or not self._pages:
+            return False
+        span = int(self._pages[-1].open_time[-1] - self._pages[0].open_time[0])
+        return span // self._interval.typical_ms >= self._nature.reach * _REACH_SHARE
 
     def add(self, bar: Bar) -> None:
         """Add a later bar, which still belongs to the history."""

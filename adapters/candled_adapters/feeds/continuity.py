@@ -3,20 +3,27 @@
 Pure: no asyncio, no network, no clock; time is an argument. Rules: each bar once, strictly
 increasing in open time, no slot left out unless the venue's own history proves that it never was.
 
-A push proves a bar closed. A REST row does when its close time lies before a server time that was
-taken before the rows were asked for. The bar that is next goes out at once; any other waits in a
-bounded buffer while REST is asked for what lies before it. After each (re)connection REST is asked
-for everything since the last bar, until an answer reaches past the server time: what closes later
-is pushed on the subscription that was there before.
+Where the venue says when a bar is closed, its push proves it; a REST row does when its close time
+lies before a server time that was taken before the rows were asked for, and the row does not say
+otherwise. Where the venue never says, a pushed bar that has begun is only the sign to ask: REST
+must, after the bar's end, show it with a later one (`Closing.SUCCESSOR`). The bar that is next goes
+out at once; any other waits in a bounded buffer while REST is asked for what lies before it. After
+each (re)connection REST is asked for everything since the last bar, until an answer reaches past
+the server time: what closes later is pushed on the subscription that was there before.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from candled.core.bar import Bar, Bars, Interval, broken_rule, iso
 from candled.core.decision import BarClosed, Source
 from candled.ports import Clock, FeedEvent, History, Resume, StreamHealth, StreamState
+from candled_adapters.exchanges.dialect import Closing, Rows
 from candled_adapters.feeds.backlog import (
     Backlog,
+    Nature,
     Patience,
     Read,
     Sightings,
@@ -25,15 +32,18 @@ from candled_adapters.feeds.backlog import (
     first_broken,
     holes_in,
 )
+from candled_adapters.feeds.crossing import Crossing
 from candled_adapters.feeds.pushed import Held, Moment
 from candled_adapters.feeds.stats import SourceStats
+
+_QUIET_RETRIES: Final = 3
 
 
 class Continuity:
     """The machine of one stream. The shell asks `begin`, then brings an `answer` or `failed`."""
 
     def __init__(
-        self, resume: Resume, page: int, stats: SourceStats, patience: Patience | None = None
+        self, resume: Resume, nature: Nature, stats: SourceStats, patience: Patience | None = None
     ) -> None:
         self.stream = resume.stream
         self.state: StreamState | None = None
@@ -41,14 +51,15 @@ class Continuity:
         """The server time must have been asked for after this (local s)."""
         self._interval = Interval(resume.stream.interval)
         self._after = resume.after
-        self._page = page
+        self._nature = nature
         self._stats = stats
         self._patience = patience or Patience()
         self._next = None if resume.after is None else self._interval.end(resume.after)
         self._boundary = self._next  # bars that close before it are history
         self._backlog: Backlog | None = None
         if resume.after is None or resume.history > 0:
-            self._backlog = Backlog(resume.history, self._interval, page, self._patience)
+            known = 0 if resume.after is None else resume.after + 1
+            self._backlog = Backlog(resume.history, self._interval, nature, self._patience, known)
         self._held = Held(resume.stream, stats, self._patience.buffer)
         self._sightings = Sightings(self._patience)
         self._reason = ""
@@ -57,6 +68,8 @@ class Continuity:
         self._ask_at: float | None = None
         self._not_before = 0.0
         self._attempts = 0
+        self._newest_seen = 0
+        self._crossing = Crossing(self._interval, nature.page)
 
     # --- what happens to it -----------------------------------------------------------------
 
@@ -70,6 +83,7 @@ class Continuity:
         self._epoch += 1
         self._up, self._caught_up = True, False
         self._attempts = 0
+        self._crossing.over()
         self._ask(moment.local_s)
         return self._health(StreamState.WARMING, "catching up") if self.state is None else []
 
@@ -99,24 +113,34 @@ class Continuity:
             events += self._live()
         return events
 
-    def answer(self, read: Read, bars: Bars, moment: Moment) -> list[FeedEvent]:
-        """Take REST's answer to `read` (ascending); return what may go out."""
+    def seen(self, open_time: int, moment: Moment) -> None:
+        """Take note that a bar was pushed as open: what ended before it may be had by REST."""
+        begun = self._newest_seen < open_time <= moment.venue_ms + self._interval.typical_ms
+        if self._nature.closing is Closing.FLAG or not begun or open_time < self._due_ms:
+            return
+        self._newest_seen = open_time
+        if self._caught_up and not self._asking:
+            self._ask(moment.local_s)
+
+    def answer(self, read: Read, rows: Rows, moment: Moment) -> list[FeedEvent]:
+        """Take REST's answer to `read`; return what may go out."""
         self._asking = False
-        if self._is_ahead(max(read.server_ms, moment.venue_ms)):
+        moment = replace(moment, venue_ms=max(read.server_ms, moment.venue_ms))
+        if self._is_ahead(moment.venue_ms):
             return self._stop("its last bar is later than the venue's time", moment)
         events: list[FeedEvent] = []
         before = self._next
         if self._gathering is not None:
-            problem = self._gather(self._gathering, read, bars, moment)
+            problem = self._gather(self._gathering, read, rows, moment)
         else:
-            problem = self._advance(read, bars, moment, events)
+            problem = self._advance(read, rows, moment, events)
         self._drain(events)
         self._held.trim(self._next)
         self._tell_history(events)
         progress = self._next != before
         if progress:
             self._attempts = 0
-        more = len(bars) >= read.limit and progress
+        more = self._crossing.under_way or (progress and len(rows.bars) >= read.limit)
         return events + self._conclude(read, problem, moment, more=more)
 
     def failed(self, reason: str, moment: Moment, *, unknown: bool = False) -> list[FeedEvent]:
@@ -163,9 +187,9 @@ class Continuity:
             return Read(None, end, limit, server_ms, self._epoch)
         start = boundary - 2 * self._interval.typical_ms
         if self._next is not None:
-            start = self._interval.back(self._next, 2)
+            start = self._interval.back(self._next, 2) + self._crossing.offset_ms
         slots = max(0, server_ms - start) // self._interval.typical_ms + 3
-        return Read(start, None, min(self._page, slots), server_ms, self._epoch)
+        return Read(start, None, min(self._nature.page, slots), server_ms, self._epoch)
 
     # --- how it decides ---------------------------------------------------------------------
 
@@ -196,6 +220,7 @@ class Continuity:
         self._next = self._interval.end(bar.open_time)
         self._held.last = bar
         self._attempts, self._not_before = 0, 0.0
+        self._crossing.over()
         if self._backlog is not None and bar.close_time < (self._boundary or 0):
             self._backlog.add(bar)
             return
@@ -212,23 +237,25 @@ class Continuity:
         self._stats.gaps += backlog.gaps
         events.append(History(self.stream, backlog.bars(), backlog.from_listing))
 
-    def _gather(self, backlog: Backlog, read: Read, bars: Bars, moment: Moment) -> str:
+    def _gather(self, backlog: Backlog, read: Read, rows: Rows, moment: Moment) -> str:
         until = min(read.server_ms, self._boundary or read.server_ms)
-        problem = backlog.take(bars, read.limit, until, moment.local_s)
+        problem = backlog.take(rows, read.limit, until, moment.local_s)
         if not problem and backlog.last_open is not None:
             self._next = self._interval.end(backlog.last_open)
         return problem
 
-    def _advance(self, read: Read, bars: Bars, moment: Moment, events: list[FeedEvent]) -> str:
+    def _advance(self, read: Read, answer: Rows, moment: Moment, events: list[FeedEvent]) -> str:
         """Pass on the answer's closed rows from the next one on; return what is in the way."""
-        rows = closed_rows(bars, read.server_ms)
+        rows = closed_rows(answer, read.server_ms, self._nature.proof(self._crossing.known_later))
         skip = self._first_new(rows)
-        fresh = rows[skip:]
+        fresh, anchored = rows[skip:], skip > 0 or self._crossing.offset_ms > 0
+        if self._crossing.turns(read, fresh, anchored=anchored):
+            return ""
         broken = first_broken(fresh, self._interval)
         if broken:
             self._held.quarantine(fresh.row(broken[0]), broken[1])
         good = fresh[: broken[0]] if broken else fresh
-        self._sight(good, moment.local_s, anchored=skip > 0)
+        self._sight(good, moment.local_s, anchored=anchored)
         for bar in good:
             self._drain(events)
             if not self._may_pass(bar, moment.local_s):
@@ -264,26 +291,34 @@ class Continuity:
         if not self._sightings.confirmed((self._next, bar.open_time), now_s):
             return False
         self._next = bar.open_time
+        self._crossing.over()
         self._stats.gaps += 1
         return True
 
     def _conclude(self, read: Read, problem: str, moment: Moment, *, more: bool) -> list[FeedEvent]:
         """Decide what follows from an answer: another page, a retry, or live."""
-        if read.epoch != self._epoch:
+        if read.epoch != self._epoch or not self._up:
             return []
         if problem:
             return self._retry(problem, moment)
-        if not self._up:
-            return []
         behind = self._due_ms <= read.server_ms or bool(self._held)
         if self._gathering is not None or (behind and more):
             self._ask_at = moment.local_s
+            return []
+        if behind and self._is_moments_late:
+            self._ask(moment.local_s + self._delay())
             return []
         if behind:
             return self._retry(self._waiting(), moment)
         self._caught_up = True
         self._not_before = moment.local_s + self._delay()
         return self._live()
+
+    @property
+    def _is_moments_late(self) -> bool:
+        """Whether what is missing may just be the later bar that is the proof."""
+        by_successor = self._nature.closing is Closing.SUCCESSOR
+        return by_successor and self._attempts <= _QUIET_RETRIES
 
     def _live(self) -> list[FeedEvent]:
         self._ask_at = None

@@ -24,12 +24,13 @@ from candled_adapters.exchanges.dialect import (
     MalformedFrame,
     Subscription,
 )
-from candled_adapters.feeds.backlog import Patience
+from candled_adapters.feeds.backlog import Nature, Patience
+from candled_adapters.feeds.budget import Budget
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
 from candled_adapters.feeds.rest import NotAnsweredError, Rest
 from candled_adapters.feeds.session import Session
-from candled_adapters.feeds.socket import ConnectBudget, Socket, SocketSettings
+from candled_adapters.feeds.socket import Socket, SocketSettings
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 
@@ -76,10 +77,10 @@ class VenueFeed:
             base_url=self._rest_base, timeout=settings.rest_timeout_s
         ) as client:
             rest = Rest(self._dialect, client, self._time, self.stats)
-            machines = [
-                Continuity(one, limits.history_page, self.stats, settings.patience)
-                for one in resume
-            ]
+            nature = Nature.of(self._dialect)
+            grace_ms = max(settings.patience.grace_ms, limits.lateness_ms)
+            patience = replace(settings.patience, grace_ms=grace_ms)
+            machines = [Continuity(one, nature, self.stats, patience) for one in resume]
             self._session = Session(self._time, rest, machines, emit, settings.rest_concurrency)
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -109,7 +110,7 @@ class VenueFeed:
 
     def _shards(self, machines: list[Continuity], session: Session) -> Iterable[_Shard]:
         limits = self._dialect.limits
-        budget = ConnectBudget(limits.connects, limits.connect_window_s)
+        budget = Budget(limits.connects, limits.connect_window_s)
         wishes = self._settings.socket
         socket = replace(
             wishes,
@@ -121,7 +122,7 @@ class VenueFeed:
             streams = [machine.stream for machine in part]
             url = self._dialect.websocket_url(self._websocket_base, streams)
             shard = _Shard(self._dialect, part, session, self.stats)
-            shard.socket = Socket(url, shard, socket, budget)
+            shard.socket = Socket(url, shard, socket, budget, self._dialect.keepalive)
             yield shard
 
     def _rearm(self) -> None:
@@ -142,17 +143,20 @@ class _Shard:
         stats: SourceStats,
     ) -> None:
         self._dialect = dialect
-        self._machines = {(m.stream.symbol, m.stream.interval): m for m in machines}
+        self._machines = {machine.stream: machine for machine in machines}
+        self._pushed: dict[tuple[str, str], list[Continuity]] = {}
+        for machine in machines:
+            key = (machine.stream.symbol, dialect.pushed_interval(machine.stream.interval))
+            self._pushed.setdefault(key, []).append(machine)
         self._session = session
         self._stats = stats
-        self._pending: dict[int, Subscription] = {}
+        self._pending: dict[int | str, Subscription] = {}
         self._next_id = 1
         self._impatience: asyncio.TimerHandle | None = None
 
     def hello(self) -> list[bytes]:
         """Ask for all streams anew."""
-        streams = [machine.stream for machine in self._machines.values()]
-        subscriptions = self._dialect.subscribe(streams, self._next_id)
+        subscriptions = self._dialect.subscribe(list(self._machines), self._next_id)
         self._next_id += len(subscriptions)
         self._pending = {subscription.id: subscription for subscription in subscriptions}
         return [subscription.frame for subscription in subscriptions]
@@ -200,23 +204,32 @@ class _Shard:
                     events += self._closed(fact, moment)
                 else:
                     opened += 1
+                    self._begun(fact, moment)
         self._stats.frames += len(frames)
         self._stats.open_frames += opened
         await self._session.out(events)
 
     def _closed(self, kline: Kline, moment: Moment) -> list[FeedEvent]:
-        machine = self._machines.get((kline.symbol, kline.interval))
-        if machine is None:
+        machines = self._pushed.get((kline.symbol, kline.interval), [])
+        if not machines:
             self._stats.unasked += 1
-            return []
-        if _plausible(kline.bar, kline.event_ms):
+        if machines and _plausible(kline.bar, kline.event_ms):
             self._session.clock.observe(kline.event_ms)
             if kline.event_ms > moment.venue_ms:
                 moment = replace(moment, venue_ms=kline.event_ms)
-        events = machine.push(kline.bar, moment)
-        if machine.wants_rest:
-            self._session.arm(machine)
+        events: list[FeedEvent] = []
+        for machine in machines:
+            events += machine.push(kline.bar, moment)
+            if machine.wants_rest:
+                self._session.arm(machine)
         return events
+
+    def _begun(self, kline: Kline, moment: Moment) -> None:
+        """Tell the machines that wait for a later bar."""
+        for machine in self._pushed.get((kline.symbol, kline.interval), ()):
+            machine.seen(kline.bar.open_time, moment)
+            if machine.wants_rest:
+                self._session.arm(machine)
 
     def _heed(self, control: Control) -> list[FeedEvent]:
         if control.kind is ControlKind.SHUTDOWN:
@@ -233,7 +246,7 @@ class _Shard:
         moment = self._session.moment()
         events: list[FeedEvent] = []
         for stream in subscription.streams:
-            machine = self._machines[stream.symbol, stream.interval]
+            machine = self._machines[stream]
             events += machine.connected(moment)
             self._session.arm(machine)
         return events

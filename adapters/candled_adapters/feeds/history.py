@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from candled.core.bar import COLUMNS, Bar, Bars, Interval, iso
+from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import (
     Hole,
     Read,
@@ -45,9 +46,9 @@ class Stretch:
             return None
         return Read(start, self.until - 1, page, self.server_ms, 0)
 
-    def take(self, bars: Bars, read: Read) -> Bars:
+    def take(self, answer: Rows, read: Read) -> Bars:
         """Return the closed bars of an answer to `read`. Raises `HistoryError`."""
-        rows = closed_rows(bars, self.server_ms)
+        bars, rows = answer.bars, closed_rows(answer, self.server_ms)
         opens = bars.open_time
         low, high = read.start_ms or 0, read.end_ms or 0
         if len(bars) > read.limit or ((opens < low) | (opens > high)).any():

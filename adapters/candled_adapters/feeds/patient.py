@@ -1,7 +1,7 @@
 """Questions of history to REST, asked again until they are answered or there is no point in it.
 
-Waits as long as the venue wants, paces full pages below the venue's limit, and backs off with
-jitter when nothing comes. For who has time, such as a fetch; a live stream must not wait here.
+Waits as long as the venue wants, and backs off with jitter when nothing comes. For who has time,
+such as a fetch; a live stream must not wait here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from candled.core.bar import Bars, Stream
+from candled.core.bar import Stream
+from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.rest import NotAnsweredError, Rest
 
@@ -29,8 +30,6 @@ class Endurance:
     first_retry_s: float = 0.5
     last_retry_s: float = 30.0
     """Pauses grow from the first to this; half of each is chance."""
-    share: float = 0.8
-    """Share of the venue's limit that is used; others may ask from the same address."""
 
     def pause(self, failures: int, wait_s: float, chance: float) -> float:
         """Return how long to wait (s) after so many failures; never less than the venue wants.
@@ -47,7 +46,6 @@ class PatientRest:
     def __init__(
         self,
         rest: Rest,
-        per_minute: float,
         endurance: Endurance,
         *,
         told: Callable[[str, float], None],
@@ -55,19 +53,17 @@ class PatientRest:
     ) -> None:
         """Ask `rest`. `told` hears why and for how long (s) it waits."""
         self._rest = rest
-        self._every_s = 60.0 / (per_minute * endurance.share)
         self._endurance = endurance
         self._told = told
         self._sleep = sleep
-        self._next_s = 0.0
 
     async def server_time(self) -> int:
         """Return the venue's time, asked for now (UTC ms)."""
         return await self.answer(lambda: self._rest.server_time(time.monotonic()))
 
-    async def bars(self, stream: Stream, read: Read) -> Bars:
+    async def rows(self, stream: Stream, read: Read) -> Rows:
         """Return the answer to `read`."""
-        return await self.answer(lambda: self._paced(stream, read))
+        return await self.answer(lambda: self._rest.rows(stream, read))
 
     async def answer(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until there is an answer. Raises `NotAnsweredError` when it is given up."""
@@ -82,10 +78,3 @@ class PatientRest:
                 pause = self._endurance.pause(failures, error.wait_s, random.random())
                 self._told(str(error), pause)
                 await self._sleep(pause)
-
-    async def _paced(self, stream: Stream, read: Read) -> Bars:
-        now = time.monotonic()
-        self._next_s = max(self._next_s, now) + self._every_s
-        if (left := self._next_s - self._every_s - now) > 0:
-            await self._sleep(left)
-        return await self._rest.bars(stream, read)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from candled.core.bar import Bar, Rule, Stream
+from candled.core.bar import COLUMNS, Bar, Rule, Stream
 from candled_adapters.feeds.stats import SourceStats
 
 
@@ -21,6 +21,12 @@ class Moment:
     """The venue's clock (UTC ms)."""
     wall_ns: int
     """Wall clock, for records only."""
+
+
+def same(one: Bar, other: Bar) -> bool:
+    """Whether two bars hold the same numbers; a column that both lack (NaN) is the same."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in COLUMNS]
+    return all(a == b or (a != a and b != b) for a, b in pairs)  # noqa: PLR0124 - NaN
 
 
 class Held:
@@ -79,7 +85,7 @@ class Held:
             self._stats.late += 1
 
     def _count_again(self, known: Bar, bar: Bar) -> None:
-        if known == bar:
+        if same(known, bar):
             self._stats.duplicates_same += 1
         else:
             self._stats.duplicates_changed += 1

@@ -13,15 +13,24 @@ from typing import Final, TypeVar
 
 import httpx
 
-from candled.core.bar import Bars, Stream
+from candled.core.bar import Stream
 from candled.core.clock import ClockSample
-from candled_adapters.exchanges.dialect import Dialect, MalformedFrame, RefusalKind, Request
+from candled_adapters.exchanges.dialect import (
+    Dialect,
+    MalformedFrame,
+    Page,
+    RefusalKind,
+    Request,
+    Rows,
+)
 from candled_adapters.feeds.backlog import Read
+from candled_adapters.feeds.budget import Budget
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 
 T = TypeVar("T")
 _SHORT_WAIT_S: Final = 5.0
+_JSON: Final = {"Content-Type": "application/json"}
 
 
 class NotAnsweredError(Exception):
@@ -60,6 +69,7 @@ class Rest:
         self._client = client
         self._clock = clock
         self._stats = stats
+        self._budget = Budget(dialect.limits.questions, dialect.limits.question_window_s)
         self._asking_time = asyncio.Lock()
         self._closed_until = 0.0
         self._time_asked = 0.0
@@ -88,16 +98,20 @@ class Rest:
             return
         self._time_failure = None
         self._server_ms = server_ms
-        self._clock.add(ClockSample(asked, time.monotonic(), server_ms))
+        step_ms = self._dialect.limits.time_step_ms
+        self._clock.add(ClockSample(asked, time.monotonic(), server_ms, step_ms))
 
-    async def bars(self, stream: Stream, read: Read) -> Bars:
-        """Return the answer to `read`."""
-        request = self._dialect.history_request(stream, read.start_ms, read.end_ms, read.limit)
+    async def rows(self, stream: Stream, read: Read) -> Rows:
+        """Return the answer to `read`, and nothing that it did not ask for."""
+        page = Page(read.start_ms, read.end_ms, read.limit, read.server_ms)
+        request = self._dialect.history_request(stream, page)
         await self._allowed()
-        return await self._ask(request, lambda body: self._dialect.parse_history(body, stream))
+        rows = await self._ask(request, lambda body: self._dialect.parse_history(body, stream))
+        return clipped(rows, page)
 
     async def _allowed(self) -> None:
-        """Wait until the venue's Retry-After has passed, or say that it takes long."""
+        """Wait for the venue's limits and its Retry-After, or say that this takes long."""
+        await self._budget.spend()
         while (left := self._closed_until - time.monotonic()) > 0:
             if left > _SHORT_WAIT_S:
                 reason = f"the venue wants to be left alone for {left:.0f} s"
@@ -108,7 +122,10 @@ class Rest:
         self._stats.rest_requests += 1
         try:
             answer = await self._client.request(
-                request.method, request.target, content=request.body
+                request.method,
+                request.target,
+                content=request.body,
+                headers=None if request.body is None else _JSON,
             )
             self._check(answer)
             return parse(answer.content)
@@ -133,3 +150,18 @@ class Rest:
     ) -> NotAnsweredError:
         self._stats.rest_failures += 1
         return NotAnsweredError(reason, kind, wait_s)
+
+
+def clipped(rows: Rows, page: Page) -> Rows:
+    """Cut an answer to what `page` asks for: some venues cannot be asked that precisely."""
+    opens = rows.bars.open_time
+    first = 0 if page.start_ms is None else int(opens.searchsorted(page.start_ms))
+    stop = len(opens)
+    if page.end_ms is not None:
+        stop = max(first, int(opens.searchsorted(page.end_ms, side="right")))
+    if page.start_ms is None:
+        first = max(first, stop - page.limit)
+    else:
+        stop = min(stop, first + page.limit)
+    closed = None if rows.closed is None else min(max(rows.closed - first, 0), stop - first)
+    return Rows(rows.bars[first:stop], closed)

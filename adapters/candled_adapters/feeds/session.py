@@ -146,11 +146,11 @@ class Session:
     async def _ask(self, machine: Continuity) -> None:
         try:
             read = machine.read(await self._rest.server_time(machine.fresh_after))
-            bars = await self._rest.bars(machine.stream, read)
+            rows = await self._rest.rows(machine.stream, read)
         except NotAnsweredError as error:
             events = machine.failed(str(error), self.moment(), unknown=error.unknown)
         else:
-            events = machine.answer(read, bars, self.moment())
+            events = machine.answer(read, rows, self.moment())
         await self.out(events)
 
     # --- time --------------------------------------------------------------------------------

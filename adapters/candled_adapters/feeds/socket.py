@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from candled_adapters.exchanges.dialect import KeepAlive
+from candled_adapters.feeds.budget import Budget
 
 _BURST: Final = 8  # a batch from here on is worth a look whether more has arrived
 _BURST_WAIT_S: Final = 0.02
@@ -69,31 +71,22 @@ class SocketSettings:
     """What we may send."""
 
 
-class ConnectBudget:
-    """A venue's limit on connection attempts, shared by all sockets to it."""
-
-    def __init__(self, connects: int, window_s: float) -> None:
-        self._window_s = window_s
-        self._times: deque[float] = deque([float("-inf")] * connects, maxlen=connects)
-
-    async def spend(self) -> None:
-        """Wait until one more attempt is allowed, and count it."""
-        now = time.monotonic()
-        turn = max(now, self._times[0] + self._window_s)
-        self._times.append(turn)
-        await asyncio.sleep(turn - now)
-
-
 class Socket:
     """One connection that is made again whenever it is lost, until cancelled."""
 
     def __init__(
-        self, url: str, listener: Listener, settings: SocketSettings, budget: ConnectBudget
+        self,
+        url: str,
+        listener: Listener,
+        settings: SocketSettings,
+        budget: Budget,
+        keepalive: KeepAlive | None = None,
     ) -> None:
         self._url = url
         self._listener = listener
         self._settings = settings
         self._budget = budget
+        self._keepalive = keepalive
         self._frames: list[bytes] = []
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
@@ -195,7 +188,7 @@ class Socket:
         return frames
 
     async def _greet(self, connection: ClientConnection) -> str:
-        """Send hello no faster than the venue allows, then stay out of the way."""
+        """Send hello no faster than the venue allows, then keep the connection alive."""
         try:
             for frame in self._listener.hello():
                 await connection.send(frame.decode())
@@ -203,7 +196,18 @@ class Socket:
         except ConnectionClosed as error:
             return f"connection lost: {error}"
         await self._listener.on_hello()
-        return await asyncio.Future()
+        return await self._keep_alive(connection)
+
+    async def _keep_alive(self, connection: ClientConnection) -> str:
+        """Say what the venue wants to hear now and then, for ever."""
+        if self._keepalive is None:
+            return await asyncio.Future()
+        try:
+            while True:
+                await asyncio.sleep(self._keepalive.every_s)
+                await connection.send(self._keepalive.frame.decode())
+        except ConnectionClosed as error:
+            return f"connection lost: {error}"
 
     async def _watch(self) -> str:
         """End a connection that is silent, too old, or given up."""

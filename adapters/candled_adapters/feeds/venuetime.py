@@ -12,7 +12,7 @@ from typing import Final
 from candled.core.bar import TIME_RANGE_MS
 from candled.core.clock import ClockSample, VenueClock, fit
 
-_SLACK_MS: Final = 2.0
+_SLACK_STEPS: Final = 2.0
 _RATE_CHANGE: Final = 0.01
 
 
@@ -60,7 +60,7 @@ class VenueTime:
         if not self._samples:
             return False
         first, last = self._samples[0], self._samples[-1]
-        if sample.server_ms < last.server_ms - _SLACK_MS:
+        if sample.server_ms < last.server_ms - _slack_ms(sample):
             return True
         if first is last:
             return False
@@ -74,8 +74,13 @@ def _rates(one: ClockSample, two: ClockSample) -> tuple[float, float]:
     elapsed = float(two.server_ms - one.server_ms)
     longest = (two.answered - one.asked) * 1000.0
     shortest = (two.asked - one.answered) * 1000.0
-    high = (elapsed + _SLACK_MS) / shortest if shortest > 0 else float("inf")
-    return (elapsed - _SLACK_MS) / longest, high
+    slack = _slack_ms(two)
+    high = (elapsed + slack) / shortest if shortest > 0 else float("inf")
+    return (elapsed - slack) / longest, high
+
+
+def _slack_ms(sample: ClockSample) -> float:
+    return _SLACK_STEPS * sample.step_ms
 
 
 def _differs(one: VenueClock, two: VenueClock) -> bool:

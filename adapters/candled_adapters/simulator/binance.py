@@ -25,24 +25,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from decimal import Decimal
 from http import HTTPStatus
 from typing import Final
 
+from candled_adapters.simulator.decimals import count, decimal
 from candled_adapters.simulator.market import Kline
 
 INVALID_SYMBOL: Final = b'{"code":-1121,"msg":"Invalid symbol."}'
 INVALID_INTERVAL: Final = b'{"code":-1120,"msg":"Invalid interval."}'
 _QUOTES: Final = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY")
-
-
-def decimal(number: float) -> str:
-    """Write a number with 8 decimals, or with as many as it needs; NaN as zero."""
-    text = repr(number)
-    if "e" in text or text == "nan":
-        text = format(Decimal(text), "f") if number == number else "0"  # noqa: PLR0124 - not NaN
-        text += "" if "." in text else "."
-    return text.ljust(text.index(".") + 9, "0")
 
 
 def stream_name(symbol: str, interval: str) -> str:
@@ -53,7 +44,7 @@ def stream_name(symbol: str, interval: str) -> str:
 def push(symbol: str, interval: str, kline: Kline, event_ms: int) -> bytes:
     """Encode one raw push frame, sent at `event_ms` (UTC ms)."""
     bar = kline.bar
-    trades = _count(bar.trades)
+    trades = count(bar.trades)
     first, last = (kline.first_trade, kline.first_trade + trades - 1) if trades else (-1, -1)
     name = json.dumps(symbol)
     return (
@@ -122,13 +113,9 @@ def _row(kline: Kline) -> str:
     return (
         f'[{bar.open_time},"{decimal(bar.open)}","{decimal(bar.high)}","{decimal(bar.low)}",'
         f'"{decimal(bar.close)}","{decimal(bar.volume)}",{bar.close_time},'
-        f'"{decimal(bar.quote_volume)}",{_count(bar.trades)},"{decimal(bar.taker_buy_base)}",'
+        f'"{decimal(bar.quote_volume)}",{count(bar.trades)},"{decimal(bar.taker_buy_base)}",'
         f'"{decimal(bar.taker_buy_quote)}","0"]'
     )
-
-
-def _count(trades: float) -> int:
-    return int(trades) if trades == trades else 0  # noqa: PLR0124 - NaN
 
 
 def _json(value: object) -> bytes:

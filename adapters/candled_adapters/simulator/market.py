@@ -246,8 +246,8 @@ def _price_digits(bars: Bars) -> int:
 
 
 def _check_symbol(symbol: str) -> None:
-    if not symbol or symbol != symbol.upper() or any(c.isspace() or c in "/@?&\"'" for c in symbol):
-        raise ValueError(f"symbol {symbol!r} is not spelled as Binance does, e.g. BTCUSDT")
+    if not symbol or any(c.isspace() or c in "/?&\"'" for c in symbol):
+        raise ValueError(f"symbol {symbol!r} must be one word without slashes, ? and &")
 
 
 def _check_times(symbol: str, bars: Bars, interval: Interval) -> None:

@@ -12,10 +12,10 @@ from typing import Final
 
 from websockets.asyncio.server import ServerConnection, broadcast
 
-from candled_adapters.simulator import binance
+from candled.core.bar import Interval
 from candled_adapters.simulator.faults import Faults
 from candled_adapters.simulator.market import Instant, Market, Tape
-from candled_adapters.simulator.session import Session
+from candled_adapters.simulator.venue import Session, Venue
 
 #: Frames of one instant by stream and whether they are combined; None where there is no bar.
 Frames = dict[tuple[str, bool], bytes | None]
@@ -36,17 +36,18 @@ class Client:
 class Pusher:
     """Encodes and writes push frames."""
 
-    interval: str
+    venue: Venue
+    interval: Interval
     tapes: Mapping[str, Tape]
-    """By stream name."""
+    """By channel."""
     faults: Faults
 
     @classmethod
-    def of(cls, market: Market, faults: Faults) -> Pusher:
+    def of(cls, venue: Venue, market: Market, faults: Faults) -> Pusher:
         """Push all symbols of a market."""
-        name = market.interval.name
-        tapes = {binance.stream_name(symbol, name): tape for symbol, tape in market.tapes.items()}
-        return cls(name, tapes, faults)
+        interval = market.interval
+        tapes = {venue.channel(symbol, interval): tape for symbol, tape in market.tapes.items()}
+        return cls(venue, interval, tapes, faults)
 
     def encode(self, clients: Iterable[Client], instant: Instant) -> Frames:
         """Encode what the clients are subscribed to now."""
@@ -72,12 +73,14 @@ class Pusher:
 
     def _frame(self, instant: Instant, name: str, combined: bool) -> bytes | None:  # noqa: FBT001 - half of a key
         tape = self.tapes.get(name)
-        index = tape.find(instant.open_time) if tape else None
+        # A venue that pushes no bar's end tells it by the first push of the bar that follows.
+        next_one = instant.closing and not self.venue.flags
+        index = tape.find(instant.venue_ms if next_one else instant.open_time) if tape else None
         if tape is None or index is None:
             return None
         kline = tape.kline(index, instant.venue_ms)
-        frame = binance.push(tape.symbol, self.interval, kline, instant.venue_ms)
-        return binance.combined(name, frame) if combined else frame
+        frame = self.venue.push(tape, self.interval, kline, instant.venue_ms)
+        return self.venue.wrap(name, frame) if combined else frame
 
     def _copies(self, instant: Instant, name: str) -> int:
         if not instant.closing:

@@ -8,7 +8,7 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/market-dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -16,20 +16,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from candled_adapters.simulator import binance
 from candled_adapters.simulator.market import Market, Query, Tape
+from candled_adapters.simulator.venue import Answer, Hidden
 
 #: Largest `limit` of klines by the prefix of its path.
 _MAX_LIMIT: Final = {"/api/v3/": 1000, "/fapi/v1/": 1500}
 _DEFAULT_LIMIT: Final = 500
-#: Gives the open times that klines must leave out for a symbol.
-Hidden = Callable[[str], Collection[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back: HTTP status and JSON body."""
-
-    status: int
-    body: bytes
 
 
 class _RefusedError(Exception):

@@ -1,7 +1,7 @@
-"""A venue on loopback: one TCP port that speaks Binance's websocket and REST from one `Market`.
+"""A venue on loopback: one TCP port that speaks its websocket and REST from one `Market`.
 
-Owns the connections and the real clock; what the venue knows and how it says it is in `market`,
-`rest`, `session` and `binance`. The venue's clock starts with the first request of any kind, so a
+Owns the connections and the real clock; what the venue knows is in `market`, how it says it is a
+`Venue`'s business. The venue's clock starts with the first request of any kind, so a
 client sees every bar from the first played one on::
 
     async with Simulator({"BTCUSDT": bars}, Interval("1h"), speed=3600) as venue:
@@ -26,13 +26,14 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from candled.core.bar import Bars, Interval
-from candled_adapters.simulator import binance, rest, sockets
+from candled_adapters.simulator import sockets
 from candled_adapters.simulator.faults import Faults
 from candled_adapters.simulator.market import Instant, Market
 from candled_adapters.simulator.pushing import Client, Frames, Pusher
 from candled_adapters.simulator.records import Burst, ClientFrame, HttpRequest
-from candled_adapters.simulator.session import Session
-from candled_adapters.simulator.sockets import PortInUse
+from candled_adapters.simulator.sockets import Connection, PortInUse
+from candled_adapters.simulator.venue import Asked, Venue
+from candled_adapters.simulator.venues import BINANCE
 
 __all__ = ["PortInUse", "Simulator"]
 
@@ -54,6 +55,7 @@ class Simulator:
         markets: Mapping[str, Bars],
         interval: Interval,
         *,
+        venue: Venue = BINANCE,
         host: str = "127.0.0.1",
         port: int = 0,
         speed: float = 1.0,
@@ -63,7 +65,7 @@ class Simulator:
         linger: float = 2.0,
         max_buffer: int = 16 * 2**20,
     ) -> None:
-        """Play `markets`: symbol -> bars of `interval`.
+        """Play `markets`: symbol -> bars of `interval`, as `venue` would.
 
         `speed` is venue seconds per real second. The bars before `start_at` (an index of the
         union of all symbols' slots) are history; the next `bars` slots (None: all) close while
@@ -72,6 +74,12 @@ class Simulator:
         `max_buffer` bytes waiting to be read by its client is dropped.
         """
         sockets.check_loopback(host)
+        for symbol in markets:
+            if not venue.spells(symbol):
+                raise ValueError(
+                    f"symbol {symbol!r} is not spelled as the venue does, e.g. {venue.example}"
+                )
+        self._venue = venue
         self.market = Market.of(markets, interval, start_at=start_at, bars=bars)
         self.clock = self.market.clock(speed)
         self.host = host
@@ -89,7 +97,7 @@ class Simulator:
         self.requests: deque[HttpRequest] = deque(maxlen=_RECORDS)
         self.bursts: deque[Burst] = deque(maxlen=_RECORDS)
         self.frames_sent = 0
-        self._pusher = Pusher.of(self.market, self.faults)
+        self._pusher = Pusher.of(venue, self.market, self.faults)
         self._clients: dict[int, Client] = {}
         self._connections_made = 0
         self._began_s = 0.0
@@ -189,41 +197,44 @@ class Simulator:
     async def _attend(self, connection: ServerConnection) -> None:
         """Obey one websocket client until it is gone."""
         target = connection.request.path if connection.request else ""
-        session = Session.of(target) or Session(combined=False)
+        session = self._venue.session(target)
+        assert session is not None, "no handshake passes without one"  # noqa: S101
         self._connections_made += 1
         number = self._connections_made
         self._clients[number] = Client(number, connection, session)
         try:
             async for frame in connection:
                 self.frames.append(ClientFrame(number, frame, time.monotonic()))
-                await connection.send(session.answer(frame), text=True)
+                for reply in self._venue.replies(session, frame):
+                    await connection.send(reply, text=True)
         except ConnectionClosed:
             pass  # however it went, it is gone
         finally:
             del self._clients[number]
 
-    async def _request(self, _: ServerConnection, request: Request) -> Response | None:
+    async def _request(self, connection: Connection, request: Request) -> Response | None:
         """Start the clock; answer REST, let a websocket handshake pass."""
         if not self.started.is_set():
             self._began_s = time.monotonic()
             self.started.set()
         now_ms = self.now_ms()
-        if Session.of(request.path) is not None:
+        if self._venue.session(request.path) is not None:
             self._record(request.path, HTTPStatus.SWITCHING_PROTOCOLS, now_ms)
             return None
-        response = self._answer(request.path, now_ms)
+        response = self._answer(request.path, connection.body, now_ms)
         self._record(request.path, response.status_code, now_ms)
         if self.faults.rest_delay_s > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self.faults.rest_delay_s)
         return response
 
-    def _answer(self, target: str, now_ms: int) -> Response:
+    def _answer(self, target: str, body: bytes, now_ms: int) -> Response:
         refusal = self.faults.refusal
         if refusal is not None:
-            body = binance.refusal(refusal)
-            return sockets.json_response(refusal, body, self.faults.retry_after_s)
-        answer = rest.answer(self.market, target, now_ms, self.faults.hidden_rows)
+            said = self._venue.refusal(refusal)
+            return sockets.json_response(refusal, said, self.faults.retry_after_s)
+        asked = Asked(self.market, target, body, now_ms, self.faults.hidden_rows)
+        answer = self._venue.answer(asked)
         return sockets.json_response(answer.status, answer.body)
 
     def _record(self, target: str, status: int, now_ms: int) -> None:

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -23,8 +23,8 @@ _PONG_S: Final = 60.0
 
 #: Looks after one websocket connection until it is gone.
 Attend = Callable[[ServerConnection], Awaitable[None]]
-#: Answers a GET, or lets it become a websocket with None.
-Answer = Callable[[ServerConnection, Request], Awaitable[Response | None]]
+#: Answers a GET or POST, or lets it become a websocket with None.
+Answer = Callable[["Connection", Request], Awaitable[Response | None]]
 
 
 class PortInUse(OSError):  # noqa: N818 - reads as what it says in an except clause
@@ -41,6 +41,42 @@ def check_loopback(host: str) -> None:
     )
 
 
+class Connection(ServerConnection):
+    """A connection whose first request may be a POST.
+
+    The library's server reads GETs without a body only. A POST reaches it as a GET, and its body
+    waits here.
+    """
+
+    body: bytes = b""
+    _begun: bytes | None = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Hold a first request back until it is whole; pass everything else on."""
+        if self._begun is None:
+            super().data_received(data)
+            return
+        self._begun += data
+        whole = _as_get(self._begun)
+        if whole is not None:
+            self._begun = None
+            self.body = whole[1]
+            super().data_received(whole[0])
+
+
+def _as_get(request: bytes) -> tuple[bytes, bytes] | None:
+    """Return a POST's head as that of a GET, and its body; None while they are not whole."""
+    if not b"POST ".startswith(request[:5]):
+        return request, b""
+    head, blank, body = request.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    lengths = [line for line in lines if line.lower().startswith(b"content-length:")]
+    if not blank or len(body) < sum(int(line.split(b":")[1]) for line in lengths):
+        return None
+    kept = [b"GET " + lines[0][5:], *(line for line in lines[1:] if line not in lengths)]
+    return b"\r\n".join(kept) + blank, body
+
+
 async def listen(host: str, port: int, attend: Attend, request: Answer) -> Server:
     """Serve websockets through `attend` and plain GETs through `request`. Raises `PortInUse`."""
     try:
@@ -48,7 +84,8 @@ async def listen(host: str, port: int, attend: Attend, request: Answer) -> Serve
             attend,
             host,
             port,
-            process_request=request,
+            process_request=cast("Any", request),
+            create_connection=Connection,
             compression=None,
             open_timeout=_HANDSHAKE_S,
             close_timeout=_CLOSE_S,

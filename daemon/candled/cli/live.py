@@ -59,7 +59,10 @@ def simulate(
     port: Annotated[
         int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.", min=0, max=65535)
     ],
-    symbols: Annotated[str, typer.Option(help="A[,B...]")] = "BTCUSDT",
+    venue: Annotated[str, typer.Option(help="The dialect that it speaks.")] = "binance-spot",
+    symbols: Annotated[
+        str | None, typer.Option(help="A[,B...], as the venue spells them.", show_default="bitcoin")
+    ] = None,
     interval: IntervalOption = "1h",
     candles: Annotated[
         str | None,
@@ -74,12 +77,13 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of synthetic candles.", min=0)] = 1,
 ) -> None:
-    """Play candles as Binance would, websocket and REST on one loopback port."""
+    """Play candles as a venue would, websocket and REST on one loopback port."""
     from candled.simulate import SimulationOptions, run_simulator
 
     run_simulator(
         SimulationOptions(
-            symbols=tuple(symbols.split(",")),
+            venue=venue,
+            symbols=tuple(symbols.split(",")) if symbols else (),
             interval=interval,
             candles=tuple(Path(name) for name in candles.split(",")) if candles else (),
             port=port,

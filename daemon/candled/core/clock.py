@@ -8,9 +8,6 @@ clock is read here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
-
-_RESOLUTION_MS: Final = 1.0  # server times are whole milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +20,8 @@ class ClockSample:
     """Local time just after the answer came (s)."""
     server_ms: int
     """What the venue said (UTC ms); true at some moment between the two."""
+    step_ms: int = 1
+    """Resolution of what the venue said: the truth may be later by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +55,18 @@ def fit(samples: list[ClockSample]) -> VenueClock:
     """
     first, last = samples[0], samples[-1]
     rate = fastest = 1.0
+    step = float(max(first.step_ms, last.step_ms))
     shortest = last.asked - first.answered
     longest = last.answered - first.asked
     if len(samples) > 1 and shortest > 0:
         elapsed = float(last.server_ms - first.server_ms)
-        low = (elapsed - _RESOLUTION_MS) / (longest * 1000.0)
-        high = (elapsed + _RESOLUTION_MS) / (shortest * 1000.0)
+        low = (elapsed - step) / (longest * 1000.0)
+        high = (elapsed + step) / (shortest * 1000.0)
         if not low <= 1.0 <= high:
             rate, fastest = max((low + high) / 2.0, 1e-9), high
     return VenueClock(
         anchor_s=(last.asked + last.answered) / 2.0,
         anchor_ms=float(last.server_ms),
         rate=rate,
-        error_ms=(last.answered - last.asked) * 500.0 * fastest + _RESOLUTION_MS,
+        error_ms=(last.answered - last.asked) * 500.0 * fastest + step,
     )

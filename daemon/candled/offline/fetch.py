@@ -19,7 +19,8 @@ from candled.offline.files import check_place
 from candled.offline.progress import Progress
 from candled_adapters.candles.candlefile import CandleFile, read_candles, write_candles
 from candled_adapters.candles.part import PartFile
-from candled_adapters.exchanges.dialect import Dialect
+from candled_adapters.exchanges.dialect import Closing, Dialect
+from candled_adapters.exchanges.registry import DIALECTS, dialect_problem, interval_problem
 from candled_adapters.feeds.history import Stretch, difference, joined
 from candled_adapters.feeds.patient import Endurance, PatientRest
 from candled_adapters.feeds.rest import NotAnsweredError, Rest
@@ -39,11 +40,9 @@ class FetchPausedError(Exception):
 
 def run_fetch(options: FetchOptions, *, as_json: bool) -> str:
     """Fetch from one of the known exchanges; return what to print."""
-    from candled.compose import DIALECTS
-
     dialect = DIALECTS.get(options.exchange)
     if dialect is None:
-        raise FetchError(f"unknown exchange {options.exchange!r}; known are {', '.join(DIALECTS)}")
+        raise FetchError(dialect_problem(options.exchange))
     base = options.rest_url or dialect.rest_base
     with Progress(f"{options.symbol} {options.interval}") as progress:
         try:
@@ -72,7 +71,6 @@ async def fetch(
     async with httpx.AsyncClient(base_url=rest_base, timeout=_TIMEOUT_S, verify=secure) as client:
         rest = PatientRest(
             Rest(dialect, client, VenueTime(lambda: None), stats),
-            dialect.limits.history_per_minute,
             endurance or Endurance(),
             told=progress.waiting,
         )
@@ -92,8 +90,15 @@ async def fetch(
 
 def _check(options: FetchOptions, dialect: Dialect, rest_base: str) -> None:
     """Refuse what could not end well, before anything is asked."""
-    if options.interval.name not in dialect.intervals:
-        raise FetchError(f"{dialect.name} has no {options.interval} bars")
+    if problem := interval_problem(dialect, options.interval.name):
+        raise FetchError(problem)
+    if problem := dialect.symbol_problem(options.symbol):
+        raise FetchError(problem)
+    if dialect.closing is not Closing.FLAG or dialect.limits.by_span:
+        raise FetchError(
+            f"{dialect.name} does not say which bars of its history are closed, or tells it by "
+            "spans of time: it cannot be fetched; take another venue's"
+        )
     if options.until is not None and options.until <= options.since:
         raise FetchError(f"--until {iso(options.until)} is not after --since {iso(options.since)}")
     if not _is_address(rest_base):
@@ -178,10 +183,10 @@ class _Fetching:
         """Yield what follows on `last`, page by page; what is absent was asked for twice."""
         empty = False
         while (read := self.stretch.question(last, self.page)) is not None:
-            answer = await self.rest.bars(self.options.stream, read)
+            answer = await self.rest.rows(self.options.stream, read)
             rows = self.stretch.take(answer, read)
             if not len(rows):
-                if empty or len(answer):  # nothing, twice; or the open bar alone
+                if empty or len(answer.bars):  # nothing, twice; or the open bar alone
                     return
                 empty = True
                 continue
@@ -197,7 +202,7 @@ class _Fetching:
         inner, last = self.stretch.within(hole), None
         found: list[Bars] = []
         while (read := inner.question(last, self.page)) is not None:
-            rows = inner.take(await self.rest.bars(self.options.stream, read), read)
+            rows = inner.take(await self.rest.rows(self.options.stream, read), read)
             if not len(rows):
                 break
             found.append(rows)

@@ -17,6 +17,7 @@ from candled_adapters.exchanges.dialect import (
     ControlKind,
     Kline,
     MalformedFrame,
+    Page,
     RefusalKind,
 )
 from real import real_data
@@ -186,9 +187,9 @@ def test_markets_differ_in_limits_and_intervals():
 
 def test_history_is_asked_with_inclusive_bounds():
     """Only the bounds that are wanted are sent."""
-    asked = SPOT.history_request(STREAM, 1000, None, 3).target
+    asked = SPOT.history_request(STREAM, Page(1000, None, 3, 0)).target
     assert asked == "/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime=1000&limit=3"
-    asked = USDM.history_request(STREAM, None, 2000, 1500).target
+    asked = USDM.history_request(STREAM, Page(None, 2000, 1500, 0)).target
     assert asked == "/fapi/v1/klines?symbol=BTCUSDT&interval=1h&endTime=2000&limit=1500"
 
 
@@ -201,10 +202,10 @@ def row(slot: int) -> list:
 
 def test_history_rows_become_the_same_bars_as_pushes():
     """REST's row and the push of one candle are equal to the bit."""
-    bars = SPOT.parse_history(json.dumps([row(0), row(1)]).encode(), STREAM)
+    bars = SPOT.parse_history(json.dumps([row(0), row(1)]).encode(), STREAM).bars
     assert bars.row(0) == BAR
     assert len(bars) == 2
-    assert len(SPOT.parse_history(b"[]", STREAM)) == 0
+    assert len(SPOT.parse_history(b"[]", STREAM).bars) == 0
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_decimal_strings_are_read_as_python_reads_them(price):
     assert isinstance(kline, Kline)
     assert kline.bar.open == float(text)
     body = json.dumps([[OPEN, text, *row(0)[2:]]]).encode()
-    assert SPOT.parse_history(body, STREAM).open[0] == float(text)
+    assert SPOT.parse_history(body, STREAM).bars.open[0] == float(text)
 
 
 def test_server_time_is_read():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from candled.core.bar import HOUR, Bar, Bars, Interval, Stream
 from candled.core.decision import BarClosed, Source
 from candled.ports import FeedEvent, History, Resume, StreamHealth, StreamState
-from candled_adapters.feeds.backlog import Patience, Read, Sightings
+from candled_adapters.exchanges.dialect import Rows
+from candled_adapters.feeds.backlog import Nature, Patience, Read, Sightings
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
 from candled_adapters.feeds.stats import SourceStats
@@ -78,7 +79,7 @@ class Bench:
 
     def __init__(self, resume: Resume, venue: Venue, *, slot: float, rate: float = 1.0) -> None:
         self.stats = SourceStats()
-        self.machine = Continuity(resume, PAGE, self.stats, Patience(buffer=20))
+        self.machine = Continuity(resume, Nature(PAGE), self.stats, Patience(buffer=20))
         self.venue = venue
         self.clock = Ours(int(START + slot * HOUR), rate=rate)
         self.events: list[FeedEvent] = []
@@ -99,7 +100,7 @@ class Bench:
             return None
         read = self.machine.read(self.clock.venue_ms)
         rows = self.venue.rows(read, self.clock.venue_ms)
-        self.events += self.machine.answer(read, rows, self.clock.moment())
+        self.events += self.machine.answer(read, Rows(rows), self.clock.moment())
         return read
 
     def settle(self, seconds: float = 60.0) -> int:
@@ -307,7 +308,7 @@ def test_an_answer_without_a_row_before_the_hole_proves_nothing():
         bench.clock.go(40)
         assert bench.machine.begin(bench.clock.moment(), bench.clock)
         read = bench.machine.read(bench.clock.venue_ms)
-        bench.events += bench.machine.answer(read, Bars.of([bar(12)]), bench.clock.moment())
+        bench.events += bench.machine.answer(read, Rows(Bars.of([bar(12)])), bench.clock.moment())
     assert bench.bars == []
     assert bench.stats.gaps == 0
 
@@ -322,7 +323,7 @@ def test_an_answer_from_before_a_reconnection_does_not_end_the_catching_up():
     bench.disconnect()
     bench.clock.go(2 * 3600)
     bench.connect()
-    bench.events += bench.machine.answer(read, rows, bench.clock.moment())
+    bench.events += bench.machine.answer(read, Rows(rows), bench.clock.moment())
     assert bench.bars == [bar(10)]
     assert bench.machine.state is StreamState.DOWN
     assert bench.poll() is not None
@@ -476,7 +477,9 @@ class Story:
             self.pending = machine.read(bench.clock.venue_ms)
             self.pending_rows = bench.venue.rows(self.pending, bench.clock.venue_ms)
         elif self.pending is not None and finish:
-            bench.events += machine.answer(self.pending, self.pending_rows, bench.clock.moment())
+            bench.events += machine.answer(
+                self.pending, Rows(self.pending_rows), bench.clock.moment()
+            )
             self.pending = None
 
     def fail(self, _value) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candled.core.bar import HOUR, INTERVALS, Interval
+from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.history import HistoryError, Stretch, difference, joined
 from candled_adapters.simulator.generator import generate
@@ -60,16 +61,16 @@ def ask(limit: int = 50, first: int = 0, last: int = 29) -> Read:
 def test_an_answer_is_taken_without_its_open_bar():
     """Rows that end after the venue's time are left out, however many."""
     stretch = replace(WHOLE, server_ms=START + 10 * HOUR)
-    assert len(stretch.take(TABLE[:30], ask())) == 10
-    assert len(replace(WHOLE, server_ms=START + 10 * HOUR - 1).take(TABLE[:30], ask())) == 9
+    assert len(stretch.take(Rows(TABLE[:30]), ask())) == 10
+    assert len(replace(WHOLE, server_ms=START + 10 * HOUR - 1).take(Rows(TABLE[:30]), ask())) == 9
 
 
 @pytest.mark.parametrize("read", [ask(first=1), ask(last=28), ask(limit=29)])
 def test_bars_that_were_not_asked_for_are_refused(read):
     """Earlier, later or more than asked for: that is no answer to trust."""
-    assert len(WHOLE.take(TABLE[:30], ask(limit=30))) == 30
+    assert len(WHOLE.take(Rows(TABLE[:30]), ask(limit=30))) == 30
     with pytest.raises(HistoryError, match="that were not asked for"):
-        WHOLE.take(TABLE[:30], read)
+        WHOLE.take(Rows(TABLE[:30]), read)
 
 
 def test_a_bar_off_the_grid_is_refused():
@@ -77,7 +78,7 @@ def test_a_bar_off_the_grid_is_refused():
     row = TABLE.row(3)
     moved = joined([TABLE[:3], type(TABLE).of([replace(row, open_time=row.open_time + 1)])])
     with pytest.raises(HistoryError, match=r"03:00:00\.001Z breaks a rule: open_time is not on"):
-        WHOLE.take(moved, ask())
+        WHOLE.take(Rows(moved), ask())
 
 
 @given(st.sets(st.integers(0, 29), min_size=1), st.integers(-1, 5))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candled.core.bar import Bars, Stream
-from candled_adapters.exchanges.dialect import RefusalKind
+from candled_adapters.exchanges.dialect import RefusalKind, Rows
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.patient import Endurance, PatientRest
 from candled_adapters.feeds.rest import NotAnsweredError
@@ -26,15 +26,15 @@ class Answers:
         self.left = list(failures)
         self.asked = 0
 
-    async def bars(self, stream: Stream, read: Read) -> Bars:
+    async def rows(self, stream: Stream, read: Read) -> Rows:
         assert (stream, read) == (STREAM, READ)
         self.asked += 1
         if self.left:
             raise self.left.pop(0)
-        return Bars.of([])
+        return Rows(Bars.of([]))
 
 
-def patient(rest: Any, per_minute: float = 1e9, **more: Any) -> tuple[PatientRest, list, list]:
+def patient(rest: Any, **more: Any) -> tuple[PatientRest, list, list]:
     """Return a patient interface, what it slept, and what it said."""
     slept, said = [], []
 
@@ -45,14 +45,14 @@ def patient(rest: Any, per_minute: float = 1e9, **more: Any) -> tuple[PatientRes
         said.append((reason, seconds))
 
     endurance = Endurance(**more)
-    return PatientRest(rest, per_minute, endurance, told=told, sleep=sleep), slept, said
+    return PatientRest(rest, endurance, told=told, sleep=sleep), slept, said
 
 
 def test_a_long_retry_after_is_waited_out():
     """A ban of three hours is slept through and told; then the question is asked once more."""
     rest = Answers(NotAnsweredError("binance spot: HTTP 418", RefusalKind.BANNED, 10_800.0))
     ask, slept, said = patient(rest)
-    assert len(asyncio.run(ask.bars(STREAM, READ))) == 0
+    assert len(asyncio.run(ask.rows(STREAM, READ)).bars) == 0
     assert slept == [10_800.0]
     assert said == [("binance spot: HTTP 418", 10_800.0)]
     assert rest.asked == 2
@@ -63,9 +63,9 @@ def test_it_is_given_up_after_so_many_failures():
     rest = Answers(*[NotAnsweredError(str(n)) for n in range(7)])
     ask, slept, _ = patient(rest, attempts=4)
     with pytest.raises(NotAnsweredError, match="3"):
-        asyncio.run(ask.bars(STREAM, READ))
+        asyncio.run(ask.rows(STREAM, READ))
     assert (rest.asked, len(slept)) == (4, 3)
-    asyncio.run(ask.bars(STREAM, READ))
+    asyncio.run(ask.rows(STREAM, READ))
     assert rest.asked == 8
 
 
@@ -75,7 +75,7 @@ def test_what_is_final_is_not_asked_again(kind):
     rest = Answers(NotAnsweredError("no", kind))
     ask, slept, _ = patient(rest)
     with pytest.raises(NotAnsweredError):
-        asyncio.run(ask.bars(STREAM, READ))
+        asyncio.run(ask.rows(STREAM, READ))
     assert (rest.asked, slept) == (1, [])
 
 
@@ -87,15 +87,3 @@ def test_pauses_grow_and_never_fall_short_of_the_venues_wish(failures, wait_s, c
     grown = min(0.5 * 2 ** (failures - 1), 30.0)
     assert pause >= wait_s
     assert max(wait_s, grown / 2) <= pause <= max(wait_s, grown)
-
-
-def test_pages_are_asked_no_faster_than_the_venue_allows():
-    """At half of 60 a minute, the n-th question waits until 2 n seconds after the first."""
-    ask, slept, _ = patient(Answers(), 60.0, share=0.5)
-
-    async def scenario() -> None:
-        for _ in range(4):
-            await ask.bars(STREAM, READ)
-
-    asyncio.run(scenario())
-    assert [round(seconds) for seconds in slept] == [2, 4, 6], "sleeping takes no time here"

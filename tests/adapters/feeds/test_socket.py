@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from candled_adapters.feeds.socket import ConnectBudget, Socket, SocketSettings
+from candled_adapters.feeds.socket import Budget, Socket, SocketSettings
 
 QUICK = SocketSettings(
     connect_s=2.0, first_retry_s=0.01, last_retry_s=0.05, frames_per_second=1000.0
@@ -83,7 +83,7 @@ def play(
     async def main() -> None:
         async with serve(handler, "127.0.0.1", 0, **options) as server:
             url = f"ws://127.0.0.1:{port_of(server)}/"
-            socket = Socket(url, heard, settings, ConnectBudget(*budget))
+            socket = Socket(url, heard, settings, Budget(*budget))
             running = asyncio.create_task(socket.run())
             try:
                 await body(server, socket)
@@ -208,7 +208,7 @@ def test_a_server_that_is_away_is_tried_for_ever():
         heard = Heard()
         async with serve(stay, "127.0.0.1", 0) as server:
             port = port_of(server)
-        socket = Socket(f"ws://127.0.0.1:{port}/", heard, QUICK, ConnectBudget(300, 300))
+        socket = Socket(f"ws://127.0.0.1:{port}/", heard, QUICK, Budget(300, 300))
         running = asyncio.create_task(socket.run())
         await until(lambda: len(heard.downs) >= 3)
         assert "cannot connect" in heard.downs[0]
@@ -325,7 +325,7 @@ def test_cancelling_closes_cleanly_and_fast():
 
         async with serve(watch, "127.0.0.1", 0) as server:
             url = f"ws://127.0.0.1:{port_of(server)}/"
-            running = asyncio.create_task(Socket(url, heard, QUICK, ConnectBudget(300, 300)).run())
+            running = asyncio.create_task(Socket(url, heard, QUICK, Budget(300, 300)).run())
             await until(lambda: heard.ups)
             began = time.monotonic()
             running.cancel()
@@ -352,7 +352,7 @@ def test_a_defect_of_the_listener_is_not_hidden():
     async def main() -> None:
         async with serve(speak, "127.0.0.1", 0) as server:
             url = f"ws://127.0.0.1:{port_of(server)}/"
-            socket = Socket(url, Broken(), QUICK, ConnectBudget(300, 300))
+            socket = Socket(url, Broken(), QUICK, Budget(300, 300))
             with pytest.raises(RuntimeError, match="cannot read"):
                 await asyncio.wait_for(socket.run(), 5)
 

@@ -157,8 +157,8 @@ def test_markets_that_cannot_be_played_are_refused():
         Market.of({}, H1)
     with pytest.raises(ValueError, match="speed is 0"):
         Market.of({"A": table}, H1).clock(0)
-    with pytest.raises(ValueError, match="symbol 'btcusdt' is not spelled"):
-        Market.of({"btcusdt": table}, H1)
+    with pytest.raises(ValueError, match="symbol 'BTC/USDT' must be one word"):
+        Market.of({"BTC/USDT": table}, H1)
     with pytest.raises(ValueError, match="not on the 1d grid"):
         Market.of({"A": table}, Interval("1d"))
     with pytest.raises(ValueError, match="not strictly ascending"):
