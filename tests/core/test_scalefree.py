@@ -144,7 +144,7 @@ def test_powers_of_two_change_no_bit(bars, price, volume):
 def test_any_other_unit_changes_nothing_that_counts(bars, price, volume):
     """Multiplied by any number, prices and volumes give the same cells within 1e-8.
 
-    An average of 36 prices rounds by some 1e-14 of the price, and may be divided by the floor, 1e-6.
+    An average of 36 prices rounds by some 1e-14 of the price and may be divided by the floor.
     """
     one = SCALEFREE.table(bars, HOURLY)[WINDOW - 1 :]
     other = SCALEFREE.table(scaled(bars, price, volume), HOURLY)[WINDOW - 1 :]

@@ -8,19 +8,19 @@ are two reports, never one: the first says how well the model remembers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from candled.core.bar import Interval, Stream, iso
 from candled.core.decision import Policy
-from candled.core.engine import Engine, Lane
 from candled.core.model import Model
 from candled.offline.backtest_report import SEEN, UNKNOWN, UNSEEN, Report, as_json, as_text
 from candled.offline.files import about, candles_of, check_out
-from candled.offline.known import last_trained
+from candled.offline.known import known_until
 from candled.offline.models import summary
-from candled_adapters.artifacts.bundle import Bundle, load_bundle
+from candled.offline.replay import asked_part, replayed_tape
+from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.candles.candlefile import CandleFile
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def run_backtest(options: BacktestOptions) -> str:
     policy = _policy(options, bundle.model)
     tapes = [_tape(options, bundle.model, policy, file) for file in files]
     _refuse_doubles(tapes)
-    parts = _parts(tapes, _trained_until(options, bundle, files), options)
+    known = known_until(bundle, files[0].bars, options.trained_until)
+    parts = _parts(tapes, known, options)
     reports = {name: _report(name, some, options, rules) for name, some in parts.items()}
     if options.trades is not None:
         _write_trades(reports, options.trades, regime_gate=options.regime_gate)
@@ -124,15 +125,8 @@ def _policy(options: BacktestOptions, model: Model) -> Policy:
 
 
 def _tape(options: BacktestOptions, model: Model, policy: Policy, file: CandleFile) -> Tape:
-    from candled.lab.backtest import tape_of_decisions, told
-
     stream = Stream(options.exchange, _symbol(file.path), model.interval)
-    engine = Engine([Lane(stream, model, policy)])
-    blocks = engine.replay(stream, file.bars)
-    tape = tape_of_decisions(file.bars, (made for block in blocks for made in block))
-    if policy.regime_gate:  # what the gate held back is told too, to be compared with
-        return replace(told(tape, policy.threshold), ids=tape.ids)
-    return tape
+    return replayed_tape(stream, file.bars, model, policy)
 
 
 def _symbol(path: Path) -> str:
@@ -148,20 +142,6 @@ def _refuse_doubles(tapes: Sequence[Tape]) -> None:
             f"two candle files are named after {double}; give one file for each symbol, named "
             "SYMBOL_INTERVAL.csv"
         )
-
-
-def _trained_until(
-    options: BacktestOptions, bundle: Bundle, files: Sequence[CandleFile]
-) -> int | None:
-    """Return the open of the last bar that the training knew of, its last label's future included.
-
-    That future is as long as the label's lookahead; a bundle without one says nothing about it.
-    """
-    last = last_trained(bundle, files[0].bars, options.trained_until)
-    target = bundle.model.target
-    if last is None or target is None:
-        return last
-    return Interval(bundle.model.interval).back(last, -target.lookahead_bars)
 
 
 def _parts(
@@ -182,18 +162,13 @@ def _parts(
     if options.out_of_sample:
         parts = {UNSEEN: parts.get(UNSEEN, [])}
     asked = {
-        name: [part for tape in some if len(part := _asked(tape))] for name, some in parts.items()
+        name: [part for tape in some if len(part := asked_part(tape))]
+        for name, some in parts.items()
     }
     left = {name: some for name, some in asked.items() if some}
     if not left:
         raise BacktestError(_nothing_left(trained_until, options))
     return left
-
-
-def _asked(tape: Tape) -> Tape:
-    """Return the tape from the first bar on that the model was asked about."""
-    asked = tape.probabilities[:, 0] == tape.probabilities[:, 0]  # not NaN
-    return tape[int(asked.argmax()) if asked.any() else len(tape) :]
 
 
 def _nothing_left(trained_until: int | None, options: BacktestOptions) -> str:

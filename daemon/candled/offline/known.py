@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from candled.core.bar import Bars
+from candled.core.bar import Bars, Interval
 from candled_adapters.artifacts.bundle import Bundle
 
 
@@ -28,3 +28,14 @@ def last_trained(bundle: Bundle, bars: Bars, given: int | None) -> int | None:
     if trained < 1 or first + trained + tested != len(bars):
         return None
     return int(bars.open_time[first + trained - 1])
+
+
+def known_until(bundle: Bundle, bars: Bars, given: int | None) -> int | None:
+    """Return the open of the last bar that the training knew of, its last label's future included.
+
+    That future is as long as the label's lookahead; a bundle without one says nothing about it.
+    """
+    last, target = last_trained(bundle, bars, given), bundle.model.target
+    if last is None or target is None:
+        return last
+    return Interval(bundle.model.interval).back(last, -target.lookahead_bars)

@@ -65,7 +65,14 @@ def run_report(options: ReportOptions) -> None:
     bundle = load_bundle(options.bundle)
     file = candles_of(options.candles, Interval(bundle.model.interval))
     with steps() as progress:
-        chapters = _chapters(bundle, file, options, progress)
+        chapters = chapters_of(
+            bundle,
+            file,
+            trained_until=options.trained_until,
+            quick=options.quick,
+            progress=progress,
+            tuning=options.tuning,
+        )
     if options.out is not None:
         title = f"{bundle.manifest.symbol} {bundle.manifest.interval}"
         page = render(chapters, title=title, created_at=dt.datetime.now(dt.UTC))
@@ -73,22 +80,28 @@ def run_report(options: ReportOptions) -> None:
     _print(chapters, [about(file), summary(bundle), *_newer(bundle, file)], options)
 
 
-def _chapters(
-    bundle: Bundle, file: CandleFile, options: ReportOptions, progress: Step
+def chapters_of(
+    bundle: Bundle,
+    file: CandleFile,
+    *,
+    trained_until: int | None,
+    quick: bool,
+    progress: Step,
+    tuning: Path | None = None,
 ) -> list[Chapter]:
+    """Judge a bundle on candles; arguments as in `ReportOptions`. Raises UnjudgedError."""
     recipe = _recipe(bundle)
     if recipe is not None:
-        tried = _tried(recipe, options.tuning)
-        recipe = replace(recipe, tried=tried)
-        return [_honest_chapter(file, recipe, bundle, options, progress)]
-    if options.tuning is not None:
+        recipe = replace(recipe, tried=_tried(recipe, tuning))
+        return [_honest_chapter(file, recipe, bundle, quick=quick, progress=progress)]
+    if tuning is not None:
         raise UnjudgedError(
-            f"{options.bundle} has no recipe, so no search chose it; leave out --tuning"
+            f"{bundle.path} has no recipe, so no search chose it; leave out --tuning"
         )
-    own = _model_chapter(bundle, file, options)
-    if options.quick:
+    own = _model_chapter(bundle, file, trained_until)
+    if quick:
         return [own]
-    return [own, _honest_chapter(file, _rival(bundle), None, options, progress)]
+    return [own, _honest_chapter(file, _rival(bundle), None, quick=quick, progress=progress)]
 
 
 def _recipe(bundle: Bundle) -> Recipe | None:
@@ -117,7 +130,8 @@ def _honest_chapter(
     file: CandleFile,
     recipe: Recipe,
     bundle: Bundle | None,
-    options: ReportOptions,
+    *,
+    quick: bool,
     progress: Step,
 ) -> Chapter:
     from candled.lab.dataset import material
@@ -134,30 +148,30 @@ def _honest_chapter(
     model = bundle.model if bundle else None
     symbol = bundle.manifest.symbol if bundle else file.path.name.split("_")[0]
     study = walk_forward_study(of, symbol, features, recipe, model=model, progress=progress)
-    if not options.quick:
+    if not quick:
         study = with_controls(study, recipe, progress)
-    return _chapter(study, bundle, recipe.tried)
+    return chapter_of(study, bundle, recipe.tried)
 
 
 def _features(recipe: Recipe) -> FeatureSet:
     return find_feature_set(recipe.feature_set).features
 
 
-def _model_chapter(bundle: Bundle, file: CandleFile, options: ReportOptions) -> Chapter:
+def _model_chapter(bundle: Bundle, file: CandleFile, trained_until: int | None) -> Chapter:
     from candled.lab.dataset import material
     from candled.lab.study import model_study
 
     labels = _labels(bundle)
-    last = last_trained(bundle, file.bars, options.trained_until)
+    last = last_trained(bundle, file.bars, trained_until)
     if last is None:
         raise UnjudgedError(
-            f"{options.bundle} does not say which bars it was trained on, so nothing here is known "
+            f"{bundle.path} does not say which bars it was trained on, so nothing here is known "
             "to be new to it; give --trained-until"
         )
     of = material(
         file.bars, file.interval, rule="window", params=labels, regime=bundle.manifest.regime
     )
-    return _chapter(model_study(of, bundle.model, labels, last), bundle)
+    return chapter_of(model_study(of, bundle.model, labels, last), bundle)
 
 
 def _labels(bundle: Bundle) -> Any:  # noqa: ANN401 - LabelParams, of the lab
@@ -172,7 +186,8 @@ def _labels(bundle: Bundle) -> Any:  # noqa: ANN401 - LabelParams, of the lab
     return LabelParams(target.lookahead_bars, target.profit_pct, target.stop_pct)
 
 
-def _chapter(study: Study, bundle: Bundle | None, tried: Tried | None = None) -> Chapter:
+def chapter_of(study: Study, bundle: Bundle | None, tried: Tried | None = None) -> Chapter:
+    """Derive the findings of a study, and trade its answers."""
     from candled.lab.findings import findings
     from candled.lab.report import Chapter
 
