@@ -17,8 +17,9 @@ from candled.core.features.mar import MAR
 from candled.lab.bootstrap import Interval
 from candled.lab.dataset import TrainingError
 from candled.lab.evaluate import losses
+from candled.lab.labels import LabelParams
 from candled.lab.overfit import backtest_overfitting, deflated_sharpe, sharpe
-from candled.lab.recipe import Boosting, Recipe, Tried
+from candled.lab.recipe import Boosting, Recipe, ThresholdRule, Tried
 from candled.lab.study import walk_forward_study
 from candled.lab.tune import (
     Look,
@@ -460,13 +461,25 @@ def test_two_searches_do_not_write_one_journal(tmp_path):
     searched(tmp_path / "j.jsonl", trials=1, progress=meanwhile)
 
 
-def test_a_recipe_of_another_search_is_not_judged_by_this_one(made):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"boosting": dataclasses.replace(RECIPE.boosting, max_depth=9)},
+        {"labels": LabelParams(3, profit_target_pct=0.5, stop_loss_pct=0.4)},
+        {"feature_set": "mar"},
+    ],
+)
+def test_a_recipe_of_another_search_is_not_judged_by_this_one(made, changes):
     """The journal must hold a trial of the recipe."""
-    other = dataclasses.replace(
-        made[0].recipe, boosting=dataclasses.replace(RECIPE.boosting, max_depth=9)
-    )
+    other = dataclasses.replace(made[0].recipe, **changes)
     with pytest.raises(TuningError, match="no trial of this model's recipe"):
         tried_in(made[1], other)
+
+
+def test_a_threshold_may_be_chosen_after_the_search(made):
+    """It is no part of what was searched, and nothing of the figures depends on it."""
+    other = dataclasses.replace(made[0].recipe, threshold=ThresholdRule("fixed", 0.5))
+    assert tried_in(made[1], other) == made[0].tried
 
 
 # --- spaces

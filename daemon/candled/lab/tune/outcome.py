@@ -103,12 +103,13 @@ def tried_in(journal: Path, recipe: Recipe) -> Tried:
     Raises TuningError: no such trial, or no journal; OSError.
     """
     told = read_journal(journal)
-    wanted = told.search.space.values(recipe)
-    same = [one for one in told.trials if one.state == "complete" and one.values == wanted]
-    if not same or recipe.feature_set != same[0].recipe.feature_set:
+    same = [one for one in told.trials if one.state == "complete" and _is_of(recipe, one)]
+    if not same:
+        values = ", ".join(f"{n} {value}" for n, value in told.search.space.values(recipe).items())
         raise TuningError(
-            f"{journal} has no trial of this model's recipe ({_named(wanted)}): it was not chosen "
-            "in that search; give the journal beside the recipe file that it was trained by"
+            f"{journal} has no trial of this model's recipe ({values}, labels and folds as they "
+            "are): it was not chosen in that search; give the journal beside the recipe file that "
+            "it was trained by"
         )
     return tried_of(told.trials, same[0], _before(told.search))
 
@@ -128,6 +129,13 @@ def tuning_of(search: Search, trials: Sequence[Trial], look: Look, looks: int) -
     )
     headline = _headline(look, tried, found=found)
     return Tuning(search, tuple(trials), chosen, tried, look, looks, found, headline, statements)
+
+
+def _is_of(recipe: Recipe, trial: Trial) -> bool:
+    """Whether a recipe is a trial's, but for what training may choose afterwards."""
+    own = trial.recipe
+    later = {"threshold": own.threshold, "abstain_alpha": own.abstain_alpha, "tried": None}
+    return replace(recipe, **later) == own  # type: ignore[arg-type]  # fields of their own kinds
 
 
 def _before(search: Search) -> int:
@@ -244,7 +252,3 @@ def _about_looks(looks: int) -> list[Statement]:
         "have been chosen for it. Only newer candles can settle that."
     )
     return [Statement("warning", text)]
-
-
-def _named(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -152,7 +152,7 @@ def default_space(sets: Sequence[str], recipe: Recipe) -> Space:
 
 
 def with_values(recipe: Recipe, values: Values) -> Recipe:
-    """Return a recipe with other values; raises TuningError where they make no recipe."""
+    """Return a recipe with other values, of the kinds that `SEARCHABLE` says."""
     own = {name: value for name, value in values.items() if "." not in name}
     inner = {name.split(".")[1]: value for name, value in values.items() if "." in name}
     boosting = dataclasses.replace(recipe.boosting, **inner)  # type: ignore[arg-type]  # as SEARCHABLE says
