@@ -12,7 +12,7 @@ demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
 
 test: $(VENV)/.dev mosquitto ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
 	CANDLED_CHAOS_BARS=$(or $(BARS),5000) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
@@ -34,7 +34,7 @@ wheel-test: $(VENV)/.dev mosquitto ## the tests once more, against the built whe
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(MAKE) --no-print-directory VENV=build/wheel/venv build/wheel/venv/.locked-dev
 	build/wheel/venv/bin/python -m pip install --quiet --no-deps build/wheel/*.whl
-	build/wheel/venv/bin/python -m pytest $(ARGS)
+	build/wheel/venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # Environments. A stamp file says what a virtual environment holds.
 $(VENV)/.run: $(VENV)/.locked-run pyproject.toml

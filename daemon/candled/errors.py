@@ -36,6 +36,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "TrainingError": Exit.DATA,
     "BacktestError": Exit.DATA,
     "RecipeError": Exit.CONFIG,
+    "TuningError": Exit.CONFIG,
     "UnjudgedError": Exit.DATA,
     "VerificationError": Exit.DATA,
     "SimulationError": Exit.DATA,

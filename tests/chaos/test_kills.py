@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -82,9 +83,12 @@ class Program:
     arguments: list[str]
     log: Path
     child: subprocess.Popen[bytes] | None = None
+    _begun: int = 0
+    """Size of the log when it was last started."""
 
     def start(self) -> None:
         with self.log.open("ab") as log:
+            self._begun = log.tell()
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "candled", *self.arguments],
                 stdout=subprocess.PIPE,
@@ -97,6 +101,21 @@ class Program:
         self.child.kill()
         self.child.wait()
         self._close()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop it where it is, and let it go on afterwards."""
+        assert self.child is not None
+        self.child.send_signal(signal.SIGSTOP)
+        yield
+        self.child.send_signal(signal.SIGCONT)
+
+    async def until_said(self, text: str, seconds: float) -> None:
+        """Wait for a text in the log since the last start."""
+        deadline = time.monotonic() + seconds
+        while text.encode() not in self.log.read_bytes()[self._begun :]:
+            assert time.monotonic() < deadline, self.log.read_text()
+            await asyncio.sleep(0.02)
 
     def terminate(self) -> int:
         """SIGTERM; return the exit code."""
@@ -184,6 +203,13 @@ class Audience:
                 return
             await asyncio.sleep(0.02)
 
+    async def until_quiet(self, seconds: float) -> None:
+        """Wait until the broker has handed on all that it has taken."""
+        deadline, seen = time.monotonic() + seconds, -1
+        while seen < len(self.messages) and time.monotonic() < deadline:
+            seen = len(self.messages)
+            await asyncio.sleep(0.2)
+
     async def _listen(self, subscriber: Subscriber) -> None:
         async for message in subscriber.messages():
             self.messages.append(json.loads(message.payload))
@@ -217,7 +243,11 @@ async def until_decided(state: Path, count: int, seconds: float) -> None:
 
 
 def test_kills_lose_nothing_and_double_nothing(stage: Stage):
-    """Through two kill -9 of the daemon and one of the broker nothing is lost or doubled."""
+    """Through two kill -9 of the daemon and one of the broker nothing is lost or doubled.
+
+    The broker is killed while it holds nothing that it has acknowledged and not handed on: what a
+    broker then forgets is no longer the daemon's to keep.
+    """
     audience = Audience()
     asyncio.run(play(stage, CHAOS_BARS, audience))
 
@@ -270,12 +300,15 @@ async def play(stage: Stage, bars: int, audience: Audience) -> None:
                 daemon.kill()
                 daemon.start()
                 await until_decided(state, bars // 2, PATIENCE_S)
-                broker.kill()
+                with daemon.paused():
+                    await audience.until_quiet(PATIENCE_S)
+                    broker.kill()
                 await until_decided(state, bars // 2 + bars // 10, PATIENCE_S)
                 broker.restart()
                 await until_decided(state, 3 * bars // 4, PATIENCE_S)
                 daemon.kill()
                 daemon.start()
                 await until_decided(state, bars, PATIENCE_S)
+                await daemon.until_said('"event":"stream"', PATIENCE_S)
                 assert daemon.terminate() == 0, daemon.log.read_text()
             await audience.until_received(signals_in(state), PATIENCE_S)

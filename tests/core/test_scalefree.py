@@ -142,12 +142,15 @@ def test_powers_of_two_change_no_bit(bars, price, volume):
 @few
 @given(markets(), st.floats(1e-9, 1e9), st.floats(1e-9, 1e9))
 def test_any_other_unit_changes_nothing_that_counts(bars, price, volume):
-    """Multiplied by any number, prices and volumes give the same cells within 1e-9."""
+    """Multiplied by any number, prices and volumes give the same cells within 1e-8.
+
+    An average of 36 prices rounds by some 1e-14 of the price and may be divided by the floor.
+    """
     one = SCALEFREE.table(bars, HOURLY)[WINDOW - 1 :]
     other = SCALEFREE.table(scaled(bars, price, volume), HOURLY)[WINDOW - 1 :]
     off = np.abs(one - other) / np.maximum(1.0, np.abs(one))
     worst = np.unravel_index(np.argmax(off), off.shape)
-    assert off[worst] <= 1e-9, COLUMNS[worst[1]]
+    assert off[worst] <= 1e-8, COLUMNS[worst[1]]
 
 
 # --- live, batch, restart, causality

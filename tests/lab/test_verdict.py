@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candled.lab.bootstrap import Interval
-from candled.lab.facts import Facts, TrialFact, Tried, Verdict
+from candled.lab.facts import Facts, TrialFact, Verdict
 from candled.lab.findings import findings
+from candled.lab.recipe import Tried
 from candled.lab.verdict import FEWEST_INDEPENDENT, FEWEST_SIGNALS, verdict
 from studies import answering, found, normalised, study
 

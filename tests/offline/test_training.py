@@ -145,6 +145,7 @@ def judged(room: Path, **changes: object) -> ReportOptions:
         out=room / "page.html",
         trained_until=None,
         quick=True,
+        tuning=None,
         as_json=False,
     )
     return dataclasses.replace(usual, **changes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import candles, learning, live, models, proof
+from candled.cli import candles, learning, live, models, proof, search
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ app.command()(live.bench)
 app.command()(candles.fetch)
 app.command()(learning.features)
 app.command()(learning.train)
+app.command()(search.tune)
 app.command()(learning.report)
 app.command()(learning.predict)
 app.command()(learning.backtest)

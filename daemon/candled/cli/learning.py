@@ -134,6 +134,10 @@ def report(
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out the trials of the method and its rival.")
     ] = False,
+    tuning: Annotated[
+        Path | None,
+        typer.Option(help="Journal of the search that its recipe comes from.", metavar="FILE"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a bundle: what the notebook shows, and what it hides."""
@@ -145,6 +149,7 @@ def report(
         out=out,
         trained_until=trained_until,
         quick=quick,
+        tuning=tuning,
         as_json=as_json,
     )
     run_report(options)

@@ -37,6 +37,14 @@ def parse_counts(text: str) -> Any:  # noqa: ANN401 - a list; typer knows no lis
     return counts
 
 
+def parse_names(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lists in one argument
+    """Parse names with commas between; an empty or a doubled one is a usage error."""
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise typer.BadParameter(f"{text!r} is not a list of different names, such as A,B")
+    return names
+
+
 def parse_exits(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lists in one argument
     """Parse names of EXITS with commas between; anything else is a usage error."""
     names = tuple(text.split(","))

@@ -22,110 +22,19 @@ from candled.core.bar import Bar, Bars, Interval, Stream
 from candled.core.decision import (
     BarClosed,
     Decision,
-    Policy,
-    Quality,
-    Reason,
-    Side,
-    decision_id,
 )
 from candled.core.features import FeatureState
 from candled.core.features.mar import REGIME_INPUTS
-from candled.core.gates import Answer, Cooldown, answers, closed_gate, missing_means
+from candled.core.gates import Answer, answers, missing_means
+from candled.core.lane import Lane, Moment, Progress, begin, decision
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
-from candled.core.regime import RegimeMachine, regime_rule
+
+__all__ = ["Engine", "Lane"]
 
 Floats = NDArray[np.float64]
 
 _REPLAYED_AT_ONCE = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One stream, the model that decides it, and how."""
-
-    stream: Stream
-    model: Model
-    policy: Policy
-
-    @property
-    def history(self) -> int:
-        """How many bars make a decision independent of where the history starts."""
-        return self.settling + self.policy.cooldown_bars
-
-    @property
-    def settling(self) -> int:
-        """How many bars make features and regime independent of where the history starts."""
-        return max(self.model.features.history, REGIME_HISTORY)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What the engine remembers of one lane besides the feature windows."""
-
-    lane: Lane
-    interval: Interval
-    regime: RegimeMachine
-    cooldown: Cooldown
-    policy_digest: str
-    bars: int = 0
-    from_listing: bool = False
-    last_open: int | None = None
-    since_gap: int | None = None
-    """Bars pushed since the one that followed a gap; None when no gap is known."""
-
-    def advance(self, bar: Bar) -> _Moment:
-        """Take the next bar; return what holds at its close."""
-        self.pass_by(bar.open_time)
-        window = self.lane.model.features.window
-        gap = self.since_gap is not None and self.since_gap < window - 1
-        flags = ((Quality.GAP, gap), (Quality.ZERO_VOLUME, bar.volume == 0))
-        return _Moment(
-            settled=self.bars >= (window if self.from_listing else self.lane.settling),
-            warm=self.bars >= (window if self.from_listing else self.lane.history),
-            quality=tuple(flag for flag, raised in flags if raised),
-        )
-
-    def pass_by(self, open_time: int) -> None:
-        """Count the bar that opens at `open_time`, and the gap before it."""
-        if self.last_open is not None:
-            if open_time <= self.last_open:
-                raise ValueError(
-                    f"{self.lane.stream.path}: bar {open_time} after {self.last_open}; "
-                    "bars must come once each, in time order"
-                )
-            if self.interval.end(self.last_open) != open_time:
-                self.since_gap = 0
-            elif self.since_gap is not None:
-                self.since_gap += 1
-        self.last_open = open_time
-        self.bars += 1
-
-    def judge(
-        self, moment: _Moment, answer: Answer | None, regime: int
-    ) -> tuple[Side, Reason | None]:
-        """Decide the newest bar from the model's answer, None when it could not be asked."""
-        side = answer.side if answer else Side.NO_DECISION
-        reason = closed_gate(self.lane.policy, answer, regime) if answer else None
-        cooling = self.cooldown.step(passes=side.is_signal and reason is None)
-        if not moment.warm:
-            return Side.NO_DECISION, Reason.WARMUP
-        if answer is None:
-            return Side.NO_DECISION, Reason.NOT_FINITE
-        if cooling:
-            reason = Reason.COOLDOWN
-        return (Side.FLAT if reason else side), reason
-
-
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """What holds for one lane at the close of one bar."""
-
-    settled: bool
-    """The feature row no longer depends on where the history starts."""
-    warm: bool
-    """Nor does the decision: the cooldown looks at rows before its own."""
-    quality: tuple[Quality, ...]
 
 
 @dataclass(slots=True)
@@ -134,7 +43,7 @@ class _Group:
 
     model: Model
     interval: Interval
-    lanes: list[_Progress]
+    lanes: list[Progress]
     windows: FeatureState
     regime_windows: FeatureState
     """Of `REGIME_INPUTS`: a regime does not depend on what the model reads."""
@@ -201,7 +110,7 @@ class Engine:
         group = _Group(
             model=model,
             interval=interval,
-            lanes=[_progress(lane) for lane in members],
+            lanes=[begin(lane) for lane in members],
             windows=model.features.state(len(members), interval),
             regime_windows=REGIME_INPUTS.state(len(members), interval),
         )
@@ -237,7 +146,7 @@ class Engine:
             _decide(group, [row], [bar], partial(group.push, [row], Bars.of([bar])))
 
     def _fill(self, group: _Group, row: int, bars: Bars, *, from_listing: bool) -> None:
-        progress = _progress(group.lanes[row].lane)
+        progress = begin(group.lanes[row].lane)
         progress.from_listing = from_listing
         for open_time in bars.open_time.tolist():
             progress.pass_by(open_time)
@@ -295,16 +204,6 @@ class Engine:
             yield _decide(group, [row] * len(block), list(block), compute)
 
 
-def _progress(lane: Lane) -> _Progress:
-    return _Progress(
-        lane=lane,
-        interval=Interval(lane.stream.interval),
-        regime=RegimeMachine(regime_rule(lane.policy.regime)),
-        cooldown=Cooldown(lane.policy.cooldown_bars),
-        policy_digest=lane.policy.digest,
-    )
-
-
 def _rounds(batch: Sequence[BarClosed]) -> list[list[int]]:
     """Split a batch so that no stream occurs twice in a round; rounds keep each stream's order."""
     rounds: list[list[int]] = []
@@ -334,7 +233,7 @@ def _decide(
     regimes = group.step_regimes(rows, computed.regime_inputs)
     found = _ask(group.model, lanes, moments, computed.features)
     return [
-        _decision(lane, moment, bar, regime, answer)
+        decision(lane, moment, bar, regime, answer)
         for lane, moment, bar, regime, answer in zip(
             lanes, moments, bars, regimes, found, strict=True
         )
@@ -343,8 +242,8 @@ def _decide(
 
 def _ask(
     model: Model,
-    lanes: Sequence[_Progress],
-    moments: Sequence[_Moment],
+    lanes: Sequence[Progress],
+    moments: Sequence[Moment],
     features: Floats,
 ) -> list[Answer | None]:
     """Ask the model once about all fit rows; None for the others."""
@@ -356,45 +255,3 @@ def _ask(
         for at, answer in zip(fit, answers(model, features[fit], thresholds), strict=True):
             found[at] = answer
     return found
-
-
-def _decision(
-    progress: _Progress,
-    moment: _Moment,
-    bar: Bar,
-    regimes: tuple[int, int],
-    answer: Answer | None,
-) -> Decision:
-    lane, policy, model = progress.lane, progress.lane.policy, progress.lane.model
-    raw_regime, regime = regimes
-    side, reason = progress.judge(moment, answer, regime)
-    said = None if side is Side.NO_DECISION else answer
-    end = progress.interval.end(bar.open_time)
-    return Decision(
-        id=decision_id(lane.stream, model.digest, progress.policy_digest, bar.open_time, 0),
-        stream=lane.stream,
-        bar_open=bar.open_time,
-        bar_close=end,
-        revision=0,
-        side=side,
-        reason=reason,
-        probabilities=said.probabilities if said else None,
-        threshold=policy.threshold,
-        target=model.target,
-        price=bar.close,
-        regime=regime,
-        raw_regime=raw_regime,
-        quality=moment.quality,
-        model=model.name,
-        model_digest=model.digest,
-        policy_digest=progress.policy_digest,
-        valid_until=_valid_until(progress.interval, end, policy.valid_bars),
-        novelty=said.novelty if said else None,
-        evidence=model.evidence_of(side, said.probability) if said and side.is_signal else None,
-    )
-
-
-def _valid_until(interval: Interval, end: int, bars: int) -> int:
-    for _ in range(bars):
-        end = interval.end(end)
-    return end

@@ -13,6 +13,7 @@ from candled.core.decision import Evidence
 from candled.lab.bootstrap import Interval
 from candled.lab.drift import FeatureDrift
 from candled.lab.evaluate import ClassScore
+from candled.lab.recipe import Tried
 from candled.lab.thresholds import Threshold
 
 
@@ -177,17 +178,6 @@ class TrialFact:
     sure_precision: float | None
     sure_base_rate: float
     """Precision of naming, at random, as many longs and shorts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """How many configurations were tried before this one was chosen, and what that costs."""
-
-    configurations: int
-    deflated_sharpe: float | None = None
-    """Probability that the Sharpe ratio is above what the best of as many worthless ones has."""
-    overfitting_probability: float | None = None
-    """Probability that the best in training is below the median in testing (CSCV)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ from candled.lab.facts import (
     Reliability,
     Rows,
     TrialFact,
-    Tried,
 )
+from candled.lab.recipe import Tried
 from candled.lab.reliability import calibration_error, reliability
 from candled.lab.selections import (
     SIDES,

@@ -74,6 +74,17 @@ class ThresholdRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """How many configurations were tried before this one was chosen, and what that costs."""
+
+    configurations: int
+    deflated_sharpe: float | None = None
+    """Probability that the Sharpe ratio is above what the best of as many worthless ones has."""
+    overfitting_probability: float | None = None
+    """Probability that the best in training is below the median in testing (CSCV)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How an honest model is trained and judged. Raises ValueError."""
 
@@ -99,6 +110,9 @@ class Recipe:
     abstain_alpha: float = 0.1
     """Share of each class that the conformal sets may miss."""
     threshold: ThresholdRule = field(default_factory=ThresholdRule)
+    tried: Tried | None = None
+    """The search that it was chosen by; None is no search. It changes nothing about the training,
+    but goes with the model, so that nobody takes the best of many for the only one."""
 
     def __post_init__(self) -> None:
         """Refuse names and numbers that no training can use."""
@@ -133,5 +147,6 @@ class Recipe:
             "labels": LabelParams(**told["labels"]),
             "boosting": Boosting(**told["boosting"]),
             "threshold": ThresholdRule(**told["threshold"]),
+            "tried": Tried(**told["tried"]) if told.get("tried") else None,
         }
         return cls(**{**told, **parts})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ from candled_adapters.feature_sets import find_feature_set
 
 if TYPE_CHECKING:
     from candled.lab.backtest import Backtest
-    from candled.lab.recipe import Recipe
+    from candled.lab.recipe import Recipe, Tried
     from candled.lab.report import Chapter
     from candled.lab.study import Study
 
@@ -49,6 +49,8 @@ class ReportOptions:
     """Open of the last bar trained on (UTC ms), for a bundle that does not say."""
     quick: bool
     """Leave out the trials of the method, and the honest recipe beside another model."""
+    tuning: Path | None
+    """Journal of the search that the bundle's recipe comes from."""
     as_json: bool
 
 
@@ -69,6 +71,7 @@ def run_report(options: ReportOptions) -> None:
             trained_until=options.trained_until,
             quick=options.quick,
             progress=progress,
+            tuning=options.tuning,
         )
     if options.out is not None:
         title = f"{bundle.manifest.symbol} {bundle.manifest.interval}"
@@ -78,12 +81,23 @@ def run_report(options: ReportOptions) -> None:
 
 
 def chapters_of(
-    bundle: Bundle, file: CandleFile, *, trained_until: int | None, quick: bool, progress: Step
+    bundle: Bundle,
+    file: CandleFile,
+    *,
+    trained_until: int | None,
+    quick: bool,
+    progress: Step,
+    tuning: Path | None = None,
 ) -> list[Chapter]:
     """Judge a bundle on candles; arguments as in `ReportOptions`. Raises UnjudgedError."""
     recipe = _recipe(bundle)
     if recipe is not None:
+        recipe = replace(recipe, tried=_tried(recipe, tuning))
         return [_honest_chapter(file, recipe, bundle, quick=quick, progress=progress)]
+    if tuning is not None:
+        raise UnjudgedError(
+            f"{bundle.path} has no recipe, so no search chose it; leave out --tuning"
+        )
     own = _model_chapter(bundle, file, trained_until)
     if quick:
         return [own]
@@ -96,6 +110,13 @@ def _recipe(bundle: Bundle) -> Recipe | None:
 
     told: Any = bundle.manifest.provenance.get("recipe")
     return Recipe.from_json(told) if isinstance(told, dict) else None
+
+
+def _tried(recipe: Recipe, journal: Path | None) -> Tried | None:
+    """Return what is known of the search that chose a recipe: by its journal, or its own word."""
+    from candled.lab.tune import tried_in
+
+    return recipe.tried if journal is None else tried_in(journal, recipe)
 
 
 def _rival(bundle: Bundle) -> Recipe:
@@ -129,7 +150,7 @@ def _honest_chapter(
     study = walk_forward_study(of, symbol, features, recipe, model=model, progress=progress)
     if not quick:
         study = with_controls(study, recipe, progress)
-    return chapter_of(study, bundle)
+    return chapter_of(study, bundle, recipe.tried)
 
 
 def _features(recipe: Recipe) -> FeatureSet:
@@ -165,13 +186,13 @@ def _labels(bundle: Bundle) -> Any:  # noqa: ANN401 - LabelParams, of the lab
     return LabelParams(target.lookahead_bars, target.profit_pct, target.stop_pct)
 
 
-def chapter_of(study: Study, bundle: Bundle | None) -> Chapter:
+def chapter_of(study: Study, bundle: Bundle | None, tried: Tried | None = None) -> Chapter:
     """Derive the findings of a study, and trade its answers."""
     from candled.lab.findings import findings
     from candled.lab.report import Chapter
 
     evidence = bundle.model.evidence if bundle else ()
-    return Chapter(study, findings(study, evidence=evidence), _traded(study))
+    return Chapter(study, findings(study, tried=tried, evidence=evidence), _traded(study))
 
 
 def _traded(study: Study) -> Mapping[str, Backtest]:

@@ -194,7 +194,8 @@ def _honestly(options: TrainOptions, file: CandleFile) -> tuple[Trained, list[st
             proof=proof,
             progress=progress,
         )
-    verdict = findings(made.study, evidence=made.trained.spec.evidence).verdict
+    evidence = made.trained.spec.evidence
+    verdict = findings(made.study, tried=recipe.tried, evidence=evidence).verdict
     return made.trained, [
         about(file, "rows that it reaches are left out"),
         _used(made.study.dataset),

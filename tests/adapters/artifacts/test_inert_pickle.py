@@ -9,6 +9,7 @@ import itertools
 import operator
 import os
 import pickle
+import re
 import struct
 
 import joblib
@@ -194,7 +195,7 @@ def test_object_array_does_not_run(tmp_path, compress):
         {1: 2},
         2**200,
     ],
-    ids=lambda value: repr(getattr(value, "reduced", value))[:40],
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", repr(getattr(value, "reduced", value)))[:40],
 )
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_refused_values(value, protocol):

@@ -34,7 +34,7 @@ FLOOR: Final = 1e-6
 MARGIN: Final = 1e-9
 """Share of the price by which two prices must differ to count as different."""
 
-_LONGEST: Final = 72  # three days of hours; slower columns tell a model the date, not the market
+_LONGEST: Final = 72  # three days of hourly bars
 _WINDOW: Final = _LONGEST + 1
 _SHOWN: Final = (5, 10, 20, 36)
 _PICK: Final = [PERIODS.index(period) for period in _SHOWN]

@@ -1,0 +1,110 @@
+"""The command that searches for a better recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from candled.cli.options import (
+    CandlesOption,
+    IntervalOption,
+    JsonOption,
+    Rule,
+    check_percent,
+    parse_names,
+)
+
+SetsOption = Annotated[
+    Any,
+    typer.Option(
+        "--features",
+        parser=parse_names,
+        help="Feature sets to choose from, the default's first; mar-scalefree when absent.",
+        metavar="A[,B...]",
+    ),
+]
+OnlyOption = Annotated[
+    Any,
+    typer.Option(parser=parse_names, help="Search these choices alone.", metavar="NAME[,NAME...]"),
+]
+
+
+def tune(
+    *,
+    candles: CandlesOption,
+    symbol: Annotated[str, typer.Option(metavar="S")],
+    interval: IntervalOption,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the search; the same one goes on.", metavar="DIR")
+    ],
+    features: SetsOption = None,
+    trials: Annotated[
+        int, typer.Option(help="How many, the default and those made before included.", min=1)
+    ] = 30,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which no further trial begins.", min=0)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the search.", min=0)] = 0,
+    space: Annotated[
+        Path | None, typer.Option(help="What to search, as TOML.", metavar="FILE")
+    ] = None,
+    only: OnlyOption = None,
+    holdout: Annotated[
+        float, typer.Option(help="Share of the rows, the newest, that no trial sees.")
+    ] = 0.2,
+    recipe: Annotated[
+        Path | None, typer.Option(help="The default to begin with, as JSON.", metavar="FILE")
+    ] = None,
+    labels: Annotated[Rule | None, typer.Option(help="Label rule; window when absent.")] = None,
+    lookahead: Annotated[
+        int | None, typer.Option(help="Label horizon in bars; 24 when absent.", min=1)
+    ] = None,
+    profit: Annotated[
+        float | None,
+        typer.Option(help="Profit target in percent; 1.5 when absent.", callback=check_percent),
+    ] = None,
+    stop: Annotated[
+        float | None,
+        typer.Option(help="Stop loss in percent; 1.0 when absent.", callback=check_percent),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Walk-forward folds; 11 when absent.", min=2)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for a better recipe, and say how much of what was found is luck."""
+    from candled.offline.training import TrainOptions
+    from candled.offline.tune import TuneOptions, run_tune
+
+    default = TrainOptions(
+        candles=candles,
+        out=out,
+        symbol=symbol,
+        interval=interval,
+        as_notebook=False,
+        recipe=recipe,
+        features=features[0] if features else None,
+        rule=labels,
+        label=(lookahead, profit, stop),
+        regime=None,
+        threshold=None,
+        coverage_pct=None,
+        costs_pct=None,
+        folds=folds,
+        balance=False,
+        calibrate=True,
+    )
+    options = TuneOptions(
+        default=default,
+        sets=features or (),
+        trials=trials,
+        timeout=timeout,
+        seed=seed,
+        space=space,
+        only=only or (),
+        holdout=holdout,
+        as_json=as_json,
+    )
+    typer.echo(run_tune(options))

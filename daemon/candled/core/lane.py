@@ -1,0 +1,158 @@
+"""One stream on its way: what is remembered of it besides its windows, and how a bar is judged.
+
+Counts bars and gaps, holds the regime and the cooldown, and puts a model's answer, the gates and
+the policy together into a decision. Knows one stream at a time; batches are the engine's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from candled.core.bar import Bar, Interval, Stream
+from candled.core.decision import Decision, Policy, Quality, Reason, Side, decision_id
+from candled.core.gates import Answer, Cooldown, closed_gate
+from candled.core.model import Model
+from candled.core.regime import HISTORY as REGIME_HISTORY
+from candled.core.regime import RegimeMachine, regime_rule
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One stream, the model that decides it, and how."""
+
+    stream: Stream
+    model: Model
+    policy: Policy
+
+    @property
+    def history(self) -> int:
+        """How many bars make a decision independent of where the history starts."""
+        return self.settling + self.policy.cooldown_bars
+
+    @property
+    def settling(self) -> int:
+        """How many bars make features and regime independent of where the history starts."""
+        return max(self.model.features.history, REGIME_HISTORY)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the engine remembers of one lane besides the feature windows."""
+
+    lane: Lane
+    interval: Interval
+    regime: RegimeMachine
+    cooldown: Cooldown
+    policy_digest: str
+    bars: int = 0
+    from_listing: bool = False
+    last_open: int | None = None
+    since_gap: int | None = None
+    """Bars pushed since the one that followed a gap; None when no gap is known."""
+
+    def advance(self, bar: Bar) -> Moment:
+        """Take the next bar; return what holds at its close."""
+        self.pass_by(bar.open_time)
+        window = self.lane.model.features.window
+        gap = self.since_gap is not None and self.since_gap < window - 1
+        flags = ((Quality.GAP, gap), (Quality.ZERO_VOLUME, bar.volume == 0))
+        return Moment(
+            settled=self.bars >= (window if self.from_listing else self.lane.settling),
+            warm=self.bars >= (window if self.from_listing else self.lane.history),
+            quality=tuple(flag for flag, raised in flags if raised),
+        )
+
+    def pass_by(self, open_time: int) -> None:
+        """Count the bar that opens at `open_time`, and the gap before it."""
+        if self.last_open is not None:
+            if open_time <= self.last_open:
+                raise ValueError(
+                    f"{self.lane.stream.path}: bar {open_time} after {self.last_open}; "
+                    "bars must come once each, in time order"
+                )
+            if self.interval.end(self.last_open) != open_time:
+                self.since_gap = 0
+            elif self.since_gap is not None:
+                self.since_gap += 1
+        self.last_open = open_time
+        self.bars += 1
+
+    def judge(
+        self, moment: Moment, answer: Answer | None, regime: int
+    ) -> tuple[Side, Reason | None]:
+        """Decide the newest bar from the model's answer, None when it could not be asked."""
+        side = answer.side if answer else Side.NO_DECISION
+        reason = closed_gate(self.lane.policy, answer, regime) if answer else None
+        cooling = self.cooldown.step(passes=side.is_signal and reason is None)
+        if not moment.warm:
+            return Side.NO_DECISION, Reason.WARMUP
+        if answer is None:
+            return Side.NO_DECISION, Reason.NOT_FINITE
+        if cooling:
+            reason = Reason.COOLDOWN
+        return (Side.FLAT if reason else side), reason
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What holds for one lane at the close of one bar."""
+
+    settled: bool
+    """The feature row no longer depends on where the history starts."""
+    warm: bool
+    """Nor does the decision: the cooldown looks at rows before its own."""
+    quality: tuple[Quality, ...]
+
+
+def begin(lane: Lane) -> Progress:
+    """Return a stream that has seen nothing yet."""
+    return Progress(
+        lane=lane,
+        interval=Interval(lane.stream.interval),
+        regime=RegimeMachine(regime_rule(lane.policy.regime)),
+        cooldown=Cooldown(lane.policy.cooldown_bars),
+        policy_digest=lane.policy.digest,
+    )
+
+
+def decision(
+    progress: Progress,
+    moment: Moment,
+    bar: Bar,
+    regimes: tuple[int, int],
+    answer: Answer | None,
+) -> Decision:
+    """Decide a bar from its raw and confirmed regime and the model's answer, if it was asked."""
+    lane, policy, model = progress.lane, progress.lane.policy, progress.lane.model
+    raw_regime, regime = regimes
+    side, reason = progress.judge(moment, answer, regime)
+    said = None if side is Side.NO_DECISION else answer
+    end = progress.interval.end(bar.open_time)
+    return Decision(
+        id=decision_id(lane.stream, model.digest, progress.policy_digest, bar.open_time, 0),
+        stream=lane.stream,
+        bar_open=bar.open_time,
+        bar_close=end,
+        revision=0,
+        side=side,
+        reason=reason,
+        probabilities=said.probabilities if said else None,
+        threshold=policy.threshold,
+        target=model.target,
+        price=bar.close,
+        regime=regime,
+        raw_regime=raw_regime,
+        quality=moment.quality,
+        model=model.name,
+        model_digest=model.digest,
+        policy_digest=progress.policy_digest,
+        valid_until=_valid_until(progress.interval, end, policy.valid_bars),
+        novelty=said.novelty if said else None,
+        evidence=model.evidence_of(side, said.probability) if said and side.is_signal else None,
+    )
+
+
+def _valid_until(interval: Interval, end: int, bars: int) -> int:
+    for _ in range(bars):
+        end = interval.end(end)
+    return end
