@@ -18,6 +18,7 @@ from candled.lab.labels import LabelParams
 from candled.lab.notebook import train_notebook
 from candled.lab.predict import predict
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
+from candled.lab.regimes import bar_regimes
 from candled.lab.tables import LABELS, feature_table
 from candled.lab.touch import first_touch_labels
 from candled.offline.backtest import BacktestOptions, run_backtest
@@ -103,9 +104,11 @@ def test_tables_are_those_of_the_command(room):
 
 def test_labels_by_first_touch_are_the_labs():
     """Class and what became of each side; rows whose class is not known yet are marked."""
-    made = candled.labels(FRAME, rule="first_touch", lookahead_bars=8, profit_pct=0.8, stop_pct=0.6)
+    made = candled.labels(FRAME, rule="first_touch", lookahead_bars=8, profit_pct=0.3, stop_pct=5)
     regimes = candled.regimes(FRAME)["regime"].to_numpy()
-    expected = first_touch_labels(BARS, LabelParams(8, 0.8, 0.6), regimes)
+    params = LabelParams(8, 0.3, 5)  # a bar often touches both targets, and the regime decides
+    expected = first_touch_labels(BARS, params, regimes)
+    assert expected.signal.tolist() != first_touch_labels(BARS, params).signal.tolist()
     assert made["signal"].tolist() == expected.signal.tolist()
     assert differing(made["long_gross_pct"].to_numpy(), expected.long.gross_pct) == 0
     assert made["known"].tolist() == (expected.end < len(BARS)).tolist()
@@ -116,6 +119,9 @@ def test_regimes_have_their_names():
     """Each number stands beside its name."""
     made = candled.regimes(FRAME, preset="aggressive")
     assert made["regime_name"].tolist() == [NAMES[one] for one in made["regime"]]
+    both = bar_regimes(BARS, HOURLY, "aggressive")
+    assert made[["raw_regime", "regime"]].to_numpy().tolist() == both.tolist()
+    assert both.tolist() != bar_regimes(BARS, HOURLY, "notebook").tolist()
 
 
 def test_the_notebook_mode_is_train_notebook(notebook):
@@ -153,6 +159,9 @@ def test_predictions_are_those_of_the_command(room, notebook):
     for name in ("prob_long", "prob_short"):
         assert differing(made[name].to_numpy(), written[name].to_numpy().astype(np.float32)) == 0
     pd.testing.assert_frame_equal(candled.predict_signals(FRAME, room / "bundle"), made)
+    strict = notebook.predict(FRAME, 0.999)
+    assert not strict["signal"].any()
+    assert differing(strict["prob_long"].to_numpy(), made["prob_long"].to_numpy()) == 0
 
 
 def test_rows_that_cannot_be_asked_about_are_left_out_by_name(notebook):
@@ -219,6 +228,9 @@ def test_a_backtest_is_that_of_the_command(room, notebook):
         )["id"]
     )  # fmt: skip
     assert result.statistics.loc["trades", "model"] == len(written)
+    gated = candled.backtest(FRAME, notebook, threshold=0.4, regime_gate=True)
+    assert len(gated.trades) == gated.statistics.loc["trades", "model + regime gate"]
+    assert 0 < len(gated.trades) < gated.statistics.loc["trades", "model"]
     assert result.equity["model"].iloc[-1] == pytest.approx(1 + result.trades["profit"].sum())
 
 
@@ -260,6 +272,16 @@ def test_a_notebook_model_is_judged_by_rows_after_its_training(notebook):
     assert notebook.evidence.empty
     again = candled.report(FRAME.iloc[:2000], notebook, quick=True)
     assert again.findings == notebook.report.findings
+    later = int(BARS.open_time[1800])
+    given = candled.report(FRAME, notebook, quick=True, trained_until=later).findings.facts
+    assert given.rows.tested_first > later
+
+
+def test_a_quick_report_leaves_the_trials_out(honest):
+    """It is the walk-forward again, as the model's own report has it."""
+    quick = candled.report(FRAME.iloc[:2000], honest, quick=True)
+    assert quick.findings.facts.controls == ()
+    assert quick.findings.facts.published == honest.report.findings.facts.published
 
 
 def test_importances_are_shares_by_name(notebook):
@@ -296,6 +318,7 @@ def test_a_proof_shows_its_checks_or_its_findings(honest):
     assert proof.ok
     assert proof.findings.empty
     assert proof.checks["cells"].sum() == proof.verification.cells
-    assert "model" in proof.checks.index
+    assert proof.checks.index.tolist() == ["future dropped", "model"]
+    assert (proof.checks["cells"] > 0).all()
     assert "no bit differs" in repr(proof)
     assert "no bit differs" in proof._repr_html_()

@@ -182,8 +182,7 @@ def _with_times(candles: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(index, pd.DatetimeIndex):
         return candles
     if _TIME not in candles.columns:
-        others = candles.drop(columns=[name for name in candles.columns if _is_time(name)])
-        return others.assign(**{_TIME: index})
+        return candles.assign(**{_TIME: index})
     column = _times(candles[_TIME], _TIME)
     differs = np.flatnonzero(column != _times(index.to_series(), _TIME))
     if len(differs):
@@ -192,11 +191,6 @@ def _with_times(candles: pd.DataFrame) -> pd.DataFrame:
             f"{iso(int(column[differs[0]]))}; drop the one that is not the bar's open"
         )
     return candles
-
-
-def _is_time(name: object) -> bool:
-    """Whether a column could be taken for open times, which the index tells already."""
-    return str(name).lower() in {"date", "datetime", "time", "timestamp"}
 
 
 def _columns(candles: pd.DataFrame) -> dict[str, int]:

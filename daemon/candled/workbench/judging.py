@@ -18,7 +18,7 @@ from candled.lab.report.html import Column, Markup, element, joined, table
 from candled.lab.textfile import write_chunks
 from candled.lab.words import count, number, share, share_interval, signed_interval
 from candled.offline.report import chapters_of
-from candled.workbench.models import Path_, SignalModel, candles_for, model_of
+from candled.workbench.models import AnyPath, SignalModel, candles_for, model_of
 from candled.workbench.progress import shown
 
 _MARKS: Final = {"good": "✓", "bad": "✗", "warning": "!", "plain": "·"}
@@ -120,7 +120,7 @@ class Report:
             for one in self._facts.folds
         )
 
-    def save(self, path: Path_, created_at: dt.datetime | None = None) -> Path:
+    def save(self, path: AnyPath, created_at: dt.datetime | None = None) -> Path:
         """Write the page: one HTML file that needs no network; return its path.
 
         Raises ReportError without plotly, OSError where it cannot be written.
@@ -143,7 +143,7 @@ class Report:
 
 def report(
     candles: pd.DataFrame,
-    model: SignalModel | Path_,
+    model: SignalModel | AnyPath,
     *,
     quick: bool = False,
     trained_until: int | None = None,

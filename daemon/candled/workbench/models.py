@@ -20,7 +20,7 @@ from candled.offline.replay import replayed
 from candled.workbench.candles import Candles, understood
 from candled_adapters.artifacts.bundle import Bundle, load_bundle
 
-Path_ = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -90,7 +90,7 @@ class SignalModel:
         }
 
 
-def load_model(path: Path_) -> SignalModel:
+def load_model(path: AnyPath) -> SignalModel:
     """Load a bundle that `candled train`, `candled model import` or `TrainedModel.save` has made.
 
     Every part is checked, and golden vectors are computed again: what loads gives the
@@ -110,7 +110,7 @@ def load_model(path: Path_) -> SignalModel:
 
 
 def predict_signals(
-    candles: pd.DataFrame, model: SignalModel | Path_, threshold: float | None = None
+    candles: pd.DataFrame, model: SignalModel | AnyPath, threshold: float | None = None
 ) -> pd.DataFrame:
     """Ask a model about every bar whose feature row is complete: the notebook's function.
 
@@ -146,7 +146,7 @@ def predict_signals(
 
 def decide(
     candles: pd.DataFrame,
-    model: SignalModel | Path_,
+    model: SignalModel | AnyPath,
     *,
     exchange: str = "binance",
     symbol: str | None = None,
@@ -185,7 +185,7 @@ def decide(
     ).assign(valid_until=lambda made: pd.to_datetime(made["valid_until"], unit="ms", utc=True))
 
 
-def model_of(model: SignalModel | Path_) -> SignalModel:
+def model_of(model: SignalModel | AnyPath) -> SignalModel:
     """Return a model, loaded if it is a path."""
     return model if isinstance(model, SignalModel) else load_model(model)
 

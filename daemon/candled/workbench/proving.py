@@ -12,7 +12,7 @@ from candled.lab.verify import CHECKS
 from candled.lab.verify import verify as verify_bars
 from candled.lab.verify.facts import Finding, Verification
 from candled.workbench.candles import understood
-from candled.workbench.models import Path_, SignalModel, candles_for, model_of
+from candled.workbench.models import AnyPath, SignalModel, candles_for, model_of
 from candled_adapters.feature_sets import find_feature_set
 
 
@@ -65,7 +65,7 @@ class Proof:
 
 def verify(
     candles: pd.DataFrame,
-    model: SignalModel | Path_ | None = None,
+    model: SignalModel | AnyPath | None = None,
     *,
     interval: str | None = None,
     features: str = "mar",

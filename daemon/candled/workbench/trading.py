@@ -24,7 +24,7 @@ from candled.lab.report.html import Markup, element, joined
 from candled.offline.backtest import BacktestError
 from candled.offline.known import known_until
 from candled.offline.replay import asked_part, replayed_tape
-from candled.workbench.models import Path_, SignalModel, candles_for, model_of, own_policy
+from candled.workbench.models import AnyPath, SignalModel, candles_for, model_of, own_policy
 
 _REMEMBERED = "the model was trained on some of these bars: this is what it remembers"
 _UNKNOWN = "nothing says what the model was trained on: these may be bars that it remembers"
@@ -83,7 +83,7 @@ def _is_number(value: object) -> bool:
 
 def backtest(
     candles: pd.DataFrame,
-    model: SignalModel | Path_,
+    model: SignalModel | AnyPath,
     *,
     exchange: str = "binance",
     symbol: str | None = None,

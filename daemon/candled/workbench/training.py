@@ -22,7 +22,7 @@ from candled.offline.report import chapter_of, chapters_of
 from candled.offline.training import proof_of
 from candled.workbench.candles import Candles, understood
 from candled.workbench.judging import Report
-from candled.workbench.models import Path_, SignalModel
+from candled.workbench.models import AnyPath, SignalModel
 from candled.workbench.progress import shown
 from candled_adapters.artifacts.bundle import Bundle, write_bundle
 from candled_adapters.feature_sets import find_feature_set
@@ -66,7 +66,7 @@ class TrainedModel(SignalModel):
             )
         return Report(tuple(found))
 
-    def save(self, path: Path_) -> Path:
+    def save(self, path: AnyPath) -> Path:
         """Write the bundle, and beside its parts the notebook's three files; return the folder.
 
         It appears whole or not at all; a bundle that is there is replaced. Raises FileExistsError
