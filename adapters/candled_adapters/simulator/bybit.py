@@ -16,6 +16,7 @@ from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
     Asked,
+    OneKind,
     Topics,
     encoded,
     good,
@@ -31,7 +32,7 @@ _MOST_SPOT_ARGS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Bybit:
+class Bybit(OneKind):
     """One of Bybit's markets."""
 
     category: str
@@ -84,11 +85,6 @@ class Bybit:
         }
         topic = self.channel(tape.symbol, interval)
         return encoded({"topic": topic, "data": [candle], "ts": at_ms, "type": "snapshot"})
-
-    def wrap(self, channel: str, frame: bytes) -> bytes:
-        """Leave it: there is one kind of connections."""
-        del channel
-        return frame
 
     def answer(self, asked: Asked) -> Answer:
         """Answer ``/v5/market/time`` and ``/v5/market/kline``, newest first."""

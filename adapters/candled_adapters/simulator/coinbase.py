@@ -19,6 +19,7 @@ from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
     Asked,
+    OneKind,
     Topics,
     encoded,
     good,
@@ -42,7 +43,7 @@ _PATH: Final = re.compile(r"/api/v3/brokerage/market/products/([^/]+)/candles")
 
 
 @dataclass(frozen=True, slots=True)
-class Coinbase:
+class Coinbase(OneKind):
     """Coinbase's spot market."""
 
     example: str = "BTC-USD"
@@ -89,11 +90,6 @@ class Coinbase:
         }
         head = {"channel": "candles", "client_id": "", "timestamp": iso(at_ms), "sequence_num": 1}
         return encoded({**head, "events": [{"type": "update", "candles": [candle]}]})
-
-    def wrap(self, channel: str, frame: bytes) -> bytes:
-        """Leave it: there is one kind of connections."""
-        del channel
-        return frame
 
     def answer(self, asked: Asked) -> Answer:
         """Answer time and candles, newest first; a span that is too long is refused."""

@@ -14,13 +14,21 @@ from typing import Any, Final
 from candled.core.bar import Interval
 from candled_adapters.simulator.decimals import count, decimal
 from candled_adapters.simulator.market import Kline, Query, Tape
-from candled_adapters.simulator.venue import Answer, Asked, Topics, encoded, good, request_of
+from candled_adapters.simulator.venue import (
+    Answer,
+    Asked,
+    OneKind,
+    Topics,
+    encoded,
+    good,
+    request_of,
+)
 
 _KEPT: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Hyperliquid:
+class Hyperliquid(OneKind):
     """Hyperliquid, perpetuals and spot."""
 
     example: str = "BTC"
@@ -54,11 +62,6 @@ class Hyperliquid:
         """Encode one push; it does not say when it was sent."""
         del at_ms
         return encoded({"channel": "candle", "data": _candle(tape.symbol, interval, kline)})
-
-    def wrap(self, channel: str, frame: bytes) -> bytes:
-        """Leave it: there is one kind of connections."""
-        del channel
-        return frame
 
     def answer(self, asked: Asked) -> Answer:
         """Answer l2Book, for its time, and candleSnapshot; an unknown coin is a 500 with null."""

@@ -16,6 +16,7 @@ from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
     Asked,
+    OneKind,
     Topics,
     encoded,
     good,
@@ -29,7 +30,7 @@ _ASSETS: Final = {"BTC": "XBT", "DOGE": "XDG"}
 
 
 @dataclass(frozen=True, slots=True)
-class Kraken:
+class Kraken(OneKind):
     """Kraken's spot market."""
 
     example: str = "BTC-USD"
@@ -82,11 +83,6 @@ class Kraken:
         }
         head = {"channel": "ohlc", "type": "update", "timestamp": _nanoseconds(at_ms)}
         return encoded({**head, "data": [candle]})
-
-    def wrap(self, channel: str, frame: bytes) -> bytes:
-        """Leave it: there is one kind of connections."""
-        del channel
-        return frame
 
     def answer(self, asked: Asked) -> Answer:
         """Answer Time and OHLC: the newest 720 rows, or those after `since`; the open one last."""

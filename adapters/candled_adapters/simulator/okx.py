@@ -16,6 +16,7 @@ from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
     Asked,
+    OneKind,
     Topics,
     encoded,
     good,
@@ -32,7 +33,7 @@ _CONTRACT: Final = 0.01  # base assets in one contract
 
 
 @dataclass(frozen=True, slots=True)
-class Okx:
+class Okx(OneKind):
     """OKX, spot and contracts."""
 
     example: str = "BTC-USDT"
@@ -70,11 +71,6 @@ class Okx:
         del at_ms
         arg = {"channel": f"candle{_name(interval)}", "instId": tape.symbol}
         return encoded({"arg": arg, "data": [_row(tape.symbol, kline)]})
-
-    def wrap(self, channel: str, frame: bytes) -> bytes:
-        """Leave it: there is one kind of connections."""
-        del channel
-        return frame
 
     def answer(self, asked: Asked) -> Answer:
         """Answer time and candles, newest first; `after` and `before` are exclusive."""

@@ -34,6 +34,17 @@ class Session(Protocol):
         ...
 
 
+class OneKind:
+    """What venues share that have one kind of connections."""
+
+    __slots__ = ()
+
+    def wrap(self, channel: str, frame: bytes) -> bytes:
+        """Leave it as it is."""
+        del channel
+        return frame
+
+
 @dataclass(slots=True)
 class Topics:
     """The session of a venue that has one kind of connections."""
