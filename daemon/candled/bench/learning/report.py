@@ -10,7 +10,7 @@ from rich.table import Table
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """Return the tables of a result."""
-    return [_times(result), _agreements(result)]
+    return [_times(result), _agreements(result), _more(result)]
 
 
 def _times(result: Mapping[str, Any]) -> Table:
@@ -20,17 +20,14 @@ def _times(result: Mapping[str, Any]) -> Table:
         title="The learning half (p50 in seconds)",
         caption=f"{machine['cores']} cores, load {load}, Python {machine['python']}",
     )
-    for name in ("what", "rows", "way", "n", "p50", "ratio", "and"):
+    for name in ("what", "rows", "way", "n", "p50", "ratio"):
         table.add_column(name, justify="right" if name in ("rows", "n", "p50", "ratio") else "left")
     for part in result["parts"]:
-        said = [f"{name} {value:,.6g}" for name, value in part["figures"].items()]
-        beside = "; ".join([*said, *([part["note"]] if part["note"] else []), part["data"]])
         ratio = "" if part["ratio"] is None else f"{part['ratio']:,.3g}"
         head = [part["name"], f"{part['rows']:,}"]
-        tail = [ratio, beside]
         for way, seconds in part["p50_s"].items():
-            table.add_row(*head, way, str(part["n"][way]), _seconds(seconds), *tail)
-            head, tail = ["", ""], ["", ""]
+            table.add_row(*head, way, str(part["n"][way]), _seconds(seconds), ratio)
+            head, ratio = ["", ""], ""
         table.add_section()
     return table
 
@@ -54,4 +51,14 @@ def _agreements(result: Mapping[str, Any]) -> Table:
                 f"{one['bound']:g}",
                 "yes" if one["ok"] else "NO",
             )
+    return table
+
+
+def _more(result: Mapping[str, Any]) -> Table:
+    table = Table(title="On which candles, and what else there is to say")
+    for name in ("of", "candles", "figures"):
+        table.add_column(name)
+    for part in result["parts"]:
+        said = [f"{name} {value:,.4g}" for name, value in part["figures"].items()]
+        table.add_row(part["name"], part["data"], "; ".join(filter(None, [*said, part["note"]])))
     return table

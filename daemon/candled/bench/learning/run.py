@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from candled.bench.children import BenchError
 from candled.bench.learning.facts import Candles, Part, same
-from candled.bench.learning.timing import timed
+from candled.bench.learning.timing import timed_alone
 from candled.bench.machine import machine, progress
 from candled.core.bar import Interval
 from candled.core.features.mar import MAR
@@ -136,7 +136,7 @@ def _model(spec: ModelSpec, folder: Path) -> Model:
 
 def _verify_part(candles: Candles, model: Model, rows: int) -> Part:
     """Verify the features and the model: no bit differs."""
-    done, seconds = timed(
+    done, seconds, cpu_s = timed_alone(
         lambda: verify(MAR, candles.bars, candles.interval, model=model, samples=rows)
     )
     differing = sum(max(1, finding.cells) for finding in done.findings)
@@ -146,6 +146,7 @@ def _verify_part(candles: Candles, model: Model, rows: int) -> Part:
         candles.name,
         {"candled": [seconds]},
         (same("cells", done.cells, differing),),
+        {"CPU s": cpu_s},
     )
 
 

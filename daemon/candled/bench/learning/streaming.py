@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from candled.bench.children import Message, child, peak_mib, resident_mib, say
 from candled.bench.learning.facts import Part, same, same_bits
-from candled.bench.learning.timing import timed
+from candled.bench.learning.timing import timed_alone
 from candled.core.bar import Bars, Interval
 from candled.core.features.mar import MAR
 from candled.lab.labels import LabelParams
@@ -48,7 +48,7 @@ async def _ask(rows: int, folder: Path) -> Part:
             same("rows in the file", rows, abs(rows - told["rows"])),
             same("cells of the newest rows", told["cells"], told["differing"]),
         ),
-        {name: told[name] for name in ("peak MiB", "MiB before", "MiB of file")},
+        {name: told[name] for name in ("CPU s", "peak MiB", "MiB before", "MiB of file")},
     )
 
 
@@ -63,17 +63,17 @@ def _stream(settings: Message) -> Message:
     bars = generate(_SEED, _INTERVAL, synthetic_start(_INTERVAL), settings["rows"])
     before = resident_mib(os.getpid())
     blocks = table_blocks(bars, _INTERVAL, labels=LabelParams())
-    (rows, columns), seconds = timed(lambda: write_blocks(blocks, path))
+    (_, columns), seconds, cpu_s = timed_alone(lambda: write_blocks(blocks, path))
     peak = peak_mib(os.getpid())
     return {
-        "rows": rows, "columns": columns, "seconds": seconds,
+        "columns": columns, "seconds": seconds, "CPU s": cpu_s,
         "peak MiB": peak, "MiB before": before, "MiB of file": path.stat().st_size / 2**20,
         **_compared(path, bars),
     }  # fmt: skip
 
 
 def _compared(path: Path, bars: Bars) -> dict[str, Any]:
-    """Compare the file's last rows with the table of the newest bars alone."""
+    """Count the file's rows, and compare the last ones with the table of the newest bars alone."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
 
     file = pq.ParquetFile(path)
@@ -81,7 +81,11 @@ def _compared(path: Path, bars: Bars) -> dict[str, Any]:
     written = last.to_numpy(dtype="float64")[-_TAIL:]
     newest = MAR.table(bars[-(MAR.history + _TAIL) :], _INTERVAL)[-len(written) :]
     agreed = same_bits("", [(newest, written)])
-    return {"cells": agreed.compared, "differing": agreed.differing}
+    return {
+        "rows": file.metadata.num_rows,
+        "cells": agreed.compared,
+        "differing": agreed.differing,
+    }
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 
 from candled.bench.learning.facts import Candles, Part, same_bits
-from candled.bench.learning.timing import timed
+from candled.bench.learning.timing import timed_alone
 from candled.core.features import feature_set
 from candled.core.model import ModelSpec
 from candled.lab.dataset import material
@@ -21,24 +21,35 @@ from candled.lab.study import Study, walk_forward_study
 
 _SYMBOL = "BENCH"
 _WAY = "candled"
+_CPU = "CPU s"
 
 
 def honest_parts(candles: Candles, recipe: Recipe) -> list[Part]:
     """Walk a recipe forward, train it honestly, and derive the findings."""
-    study, walked_s = timed(lambda: _walk_forward(candles, recipe))
-    made, trained_s = timed(lambda: _honest(candles, recipe))
+    study, walked_s, walked_cpu_s = timed_alone(lambda: _walk_forward(candles, recipe))
+    made, trained_s, trained_cpu_s = timed_alone(lambda: _honest(candles, recipe))
     evidence = made.trained.spec.evidence
-    found, found_s = timed(lambda: findings(made.study, evidence=evidence))
+    found, found_s, found_cpu_s = timed_alone(lambda: findings(made.study, evidence=evidence))
     skill = found.facts.skill.estimate
     one, other = study.tested.probabilities, made.study.tested.probabilities
     agreed = same_bits("probabilities of the tested rows, walked twice", [(one, other)])
-    tested = {"folds": float(recipe.folds), "tested rows": float(len(study.truth))}
-    figures = {} if skill is None else {"skill (nats)": skill}
+    tested = {
+        _CPU: walked_cpu_s,
+        "folds": float(recipe.folds),
+        "tested rows": float(len(study.truth)),
+    }
+    judged = {} if skill is None else {"skill (nats)": skill}
     rows, data = len(candles.bars), candles.name
     return [
         Part("walk-forward", rows, data, {_WAY: [walked_s]}, (agreed,), tested),
-        Part("honest training, walk-forward included", rows, data, {_WAY: [trained_s]}),
-        Part("findings", rows, data, {_WAY: [found_s]}, figures=figures),
+        Part(
+            "honest training, walk-forward included",
+            rows,
+            data,
+            {_WAY: [trained_s]},
+            figures={_CPU: trained_cpu_s},
+        ),
+        Part("findings", rows, data, {_WAY: [found_s]}, figures={_CPU: found_cpu_s, **judged}),
     ]
 
 
@@ -66,7 +77,7 @@ def _honest(candles: Candles, recipe: Recipe) -> HonestlyTrained:
 
 def notebook_part(candles: Candles, estimators: int) -> tuple[ModelSpec, Part]:
     """Train as the notebook does; return the model as well, for what needs one."""
-    trained, seconds = timed(
+    trained, seconds, cpu_s = timed_alone(
         lambda: train_notebook(
             candles.bars,
             _SYMBOL,
@@ -80,6 +91,6 @@ def notebook_part(candles: Candles, estimators: int) -> tuple[ModelSpec, Part]:
         len(candles.bars),
         candles.name,
         {_WAY: [seconds]},
-        figures={"trees": float(3 * estimators)},
+        figures={_CPU: cpu_s, "trees": float(3 * estimators)},
     )
     return trained.spec, part
