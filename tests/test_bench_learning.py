@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from candled.bench.children import BenchError
-from candled.bench.learning.facts import Part, close_to, same_bits
+from candled.bench.learning.facts import Candles, Part, close_to, same, same_bits
 from candled.bench.learning.features import agreements, undecided
 from candled.bench.learning.labels import frame_of, touch_loop, window_loop
 from candled.bench.learning.report import tables
-from candled.bench.learning.run import LearningPlan, measure_learning
+from candled.bench.learning.run import LearningPlan, measure_learning, summary
 from candled.bench.learning.timing import turns
 from candled.bench.pandas_features import calculate_features
 from candled.core.features.mar import COLUMNS, MAR
 from candled.lab.labels import LabelParams
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
 from candled_adapters.candles.candlefile import write_candles
-from candles import candles
+from candles import HOURLY, candles
 from reference import first_touch_loop, label_loop
 
 TINY = LearningPlan(
@@ -224,6 +224,23 @@ def test_the_median_is_taken_of_each_way():
     assert part.as_json()["ratio"] == 2.0
     assert part.as_json()["n"] == {"slow": 3, "quick": 3}
     assert Part("x", 1, "y", {"alone": [1.0]}).as_json()["ratio"] is None
+
+
+def test_one_disagreement_is_a_disagreement_of_the_run():
+    """The run agrees only when every comparison of every part does."""
+    of = Candles(candles(3, seed=1), HOURLY, "three bars")
+    good, bad = same("rows", 3, 0), same("rows", 3, 1)
+    fine = Part("fine", 3, "y", {"candled": [1.0]}, (good, good))
+    wrong = Part("wrong", 3, "y", {"candled": [1.0]}, (good, bad))
+    for parts, agree in (([fine, fine], True), ([fine, wrong, fine], False)):
+        found = summary(of, parts, (0.5, 0.4, 0.3), (1.5, 1.4, 1.3))
+        assert found["agree"] is agree
+        assert [part["name"] for part in found["parts"]] == [part.name for part in parts]
+        assert found["candles"] == {"name": "three bars", "bars": 3}
+        assert found["machine"]["load_before"] == [0.5, 0.4, 0.3]
+    shown = Console(record=True, file=io.StringIO(), width=200)
+    shown.print(tables(found)[1])
+    assert shown.export_text().count("NO") == 1
 
 
 def test_too_short_a_file_is_refused_at_once(tmp_path):

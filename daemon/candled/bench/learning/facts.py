@@ -66,9 +66,14 @@ class Part:
     """What else there is to say."""
     note: str = ""
 
+    @property
+    def medians(self) -> dict[str, float]:
+        """By way, in seconds."""
+        return {name: statistics.median(taken) for name, taken in self.seconds.items()}
+
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values, with the medians and their ratio."""
-        medians = {name: statistics.median(taken) for name, taken in self.seconds.items()}
+        medians = self.medians
         first, *others = medians.values()
         return {
             "name": self.name,

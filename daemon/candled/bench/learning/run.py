@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -68,17 +68,24 @@ def measure_learning(plan: LearningPlan) -> dict[str, Any]:
     plan.check()
     candles = _candles(plan)
     load = os.getloadavg()
+    parts = []
     with tempfile.TemporaryDirectory(prefix="candled-bench-") as name:
-        parts = []
         for part in _parts(plan, candles, Path(name)):
-            parts.append(part.as_json())
-            progress(_line(parts[-1]))
+            parts.append(part)
+            progress(_line(part))
+    return summary(candles, parts, load, os.getloadavg())
+
+
+def summary(
+    candles: Candles, parts: Sequence[Part], before: Sequence[float], after: Sequence[float]
+) -> dict[str, Any]:
+    """Put the parts together as plain JSON values, with the machine's load before and after."""
     return {
         "schema": SCHEMA,
-        "machine": machine() | {"load_before": load, "load_after": os.getloadavg()},
+        "machine": machine() | {"load_before": list(before), "load_after": list(after)},
         "candles": {"name": candles.name, "bars": len(candles.bars)},
-        "agree": all(one["ok"] for part in parts for one in part["agreements"]),
-        "parts": parts,
+        "agree": all(one.ok for part in parts for one in part.agreements),
+        "parts": [part.as_json() for part in parts],
     }
 
 
@@ -150,6 +157,7 @@ def _verify_part(candles: Candles, model: Model, rows: int) -> Part:
     )
 
 
-def _line(part: dict[str, Any]) -> str:
-    taken = ", ".join(f"{way} {seconds:.4g} s" for way, seconds in part["p50_s"].items())
-    return f"{part['name']}: {taken}"
+def _line(part: Part) -> str:
+    taken = ", ".join(f"{way} {seconds:.4g} s" for way, seconds in part.medians.items())
+    unlike = [one.what for one in part.agreements if not one.ok]
+    return f"{part.name}: {taken}" + (f"; NOT THE SAME: {', '.join(unlike)}" if unlike else "")
