@@ -141,6 +141,8 @@ def test_every_command_has_help():
         ("verify --candles x --rows 0", "--rows"),
         ("bench --streams 1,x", "'1,x' is not a list of numbers"),
         ("bench --streams 0", "'0' is not a list of numbers"),
+        ("bench --json learning", "--json before learning is of the live bench"),
+        ("bench learning --rows -1", "--rows"),
         ("fetch --exchange e --symbol B --interval 1h --since 1/2/24 --out y", "YYYY-MM-DD"),
         ("candles import x --out y --columns when=Date", "'when=Date' is not NAME=COLUMN"),
         ("candles check x --interval 7m", "unknown interval '7m'; known are"),

@@ -80,9 +80,18 @@ async def end_process(process: asyncio.subprocess.Process) -> None:
 
 def resident_mib(pid: int) -> float:
     """Return the resident memory of a process (MiB), or NaN where there is no /proc."""
+    return _status_mib(pid, "VmRSS")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that was ever resident in a process (MiB), NaN without /proc."""
+    return _status_mib(pid, "VmHWM")
+
+
+def _status_mib(pid: int, name: str) -> float:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) / 1024
     return float("nan")
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
-import platform
-import sys
 import tempfile
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from candled.bench.children import BenchError, Child, Message, child
+from candled.bench.machine import machine, progress
 from candled.bench.report import SCHEMA, Burst, scale_summary
 from candled.bench.startup import measure_process
 from candled.core.bar import Interval
@@ -40,9 +37,6 @@ _PATIENCE_S: Final = 60.0
 _PATIENCE_PER_STREAM_S: Final = 0.5
 _MARKS: Final = ("received", "taken", "decided", "durable", "accepted")
 _STAGES: Final = ("arrive", "take", "decide", "commit", "publish")
-_LIBRARIES: Final = (
-    "numpy", "pandas", "scikit-learn", "xgboost-cpu", "websockets", "aiomqtt", "msgspec",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +74,14 @@ async def measure(plan: Plan) -> dict[str, Any]:
     plan.check()
     with tempfile.TemporaryDirectory(prefix="candled-bench-") as name:
         folder = Path(name)
-        _progress(f"training a model of {plan.estimators} rounds on {plan.train_bars} bars")
+        progress(f"training a model of {plan.estimators} rounds on {plan.train_bars} bars")
         files = _train(plan, folder)  # nothing else runs yet, and a thread would outlive Ctrl+C
         async with EmbeddedBroker() as broker:
             scales = [await _scale(plan, n, folder, files, broker) for n in plan.streams]
             process = await _process(plan, folder, files, broker)
             return {
                 "schema": SCHEMA,
-                "machine": _machine(broker.kind),
+                "machine": machine() | {"broker": broker.kind},
                 "model": {
                     "features": len(MAR.columns),
                     "estimators": plan.estimators,
@@ -121,7 +115,7 @@ async def _scale(
 ) -> dict[str, Any]:
     """Compare both ways at one number of streams."""
     symbols = [f"BENCH{number}USDT" for number in range(1, streams + 1)]
-    _progress(f"{streams} streams: histories are loaded")
+    progress(f"{streams} streams: histories are loaded")
     async with (
         child("venue") as venue,
         child("candled_way") as candled,
@@ -216,7 +210,7 @@ class _Turns:
         self.theirs.append(notebook_burst(*await self.burst(self.notebook, "notebook_way", slot)))
 
     def _say_how_far(self, number: int) -> None:
-        _progress(
+        progress(
             f"{self.streams} streams, round {number + 1} of {self.plan.rounds}: candled "
             f"{self.ours[-1].total_ms:.2f} ms, the notebook's way {self.theirs[-1].total_ms:.1f} ms"
             + ("" if len(self.theirs) == number + 1 else " before")
@@ -243,7 +237,7 @@ async def _process(
     plan: Plan, folder: Path, files: _Files, broker: EmbeddedBroker
 ) -> dict[str, Any]:
     """Measure the daemon's own start, memory and help."""
-    _progress("start-up, memory, --help")
+    progress("start-up, memory, --help")
     symbols = ["BENCH1USDT"]
     async with child("venue") as venue:
         port = await _open(venue, symbols, slots=1)
@@ -256,25 +250,3 @@ async def _process(
             starts=plan.starts,
             idle_s=2 * plan.idle_s,
         )
-
-
-def _machine(broker: str) -> dict[str, Any]:
-    return {
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "broker": broker,
-        "libraries": {name: _version(name) for name in _LIBRARIES},
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # e.g. xgboost under its other name
-        return "unknown"
-
-
-def _progress(text: str) -> None:
-    sys.stderr.write(f"bench: {text}\n")
-    sys.stderr.flush()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import candles, learning, live, models, proof, search
+from candled.cli import candles, learning, live, measuring, models, proof, search
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +19,6 @@ app.command()(live.run)
 app.command()(live.check)
 app.command()(live.demo)
 app.command()(live.simulate)
-app.command()(live.bench)
 app.command()(candles.fetch)
 app.command()(learning.features)
 app.command()(learning.train)
@@ -28,6 +27,11 @@ app.command()(learning.report)
 app.command()(learning.predict)
 app.command()(learning.backtest)
 app.command()(proof.verify)
+
+bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+bench.callback()(measuring.bench)
+bench.command()(measuring.learning)
+app.add_typer(bench, name="bench")
 
 model = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bundles.")
 model.command("import")(models.import_notebook)

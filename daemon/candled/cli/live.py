@@ -1,4 +1,4 @@
-"""Commands of the live side: the daemon, its trials and its measurements."""
+"""Commands of the live side: the daemon and its trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import CountsOption, IntervalOption, JsonOption
+from candled.cli.options import IntervalOption, JsonOption
 
 
 def run(
@@ -93,16 +93,3 @@ def simulate(
             seed=seed,
         )
     )
-
-
-def bench(
-    *,
-    streams: CountsOption = "1,100,1000",
-    rounds: Annotated[int, typer.Option(help="Rounds for each number.", min=1)] = 7,
-    as_json: JsonOption = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
-) -> None:
-    """Measure candled against the notebook's way, interleaved, up to a real broker."""
-    from candled.bench import run_bench
-
-    run_bench(streams, rounds, as_json=as_json, out=out)
