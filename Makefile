@@ -11,7 +11,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
 
-test: $(VENV)/.dev mosquitto ## all tests
+test: $(VENV)/.dev mosquitto chromium ## all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
@@ -32,7 +32,7 @@ lint: $(VENV)/.dev ## formatter, linter, types, walls
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-wheel-test: $(VENV)/.dev mosquitto ## the tests once more, against the built wheel in an empty environment
+wheel-test: $(VENV)/.dev mosquitto chromium ## the tests once more, against the built wheel in an empty environment
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(MAKE) --no-print-directory VENV=build/wheel/venv build/wheel/venv/.locked-dev
@@ -65,13 +65,13 @@ define install-project
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef
 
-# The tests use a real broker and skip those parts without one.
-.PHONY: mosquitto
-mosquitto:
-	@if ! PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null; then \
+# The tests use a real broker and a real browser, and skip those parts without one.
+.PHONY: mosquitto chromium
+mosquitto chromium:
+	@if ! PATH="$$PATH:/usr/sbin" command -v $@ >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto; \
-	  else echo "no mosquitto here: tests that need a real broker will be skipped"; fi; fi
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $@; \
+	  else echo "no $@ here: tests that need a real one will be skipped"; fi; fi
 
 lock: ## resolve the locks anew
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
