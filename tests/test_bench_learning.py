@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from candled.bench.children import BenchError
+from candled.bench.learning import deciding, streaming, trading
 from candled.bench.learning.facts import Candles, Part, close_to, same, same_bits
 from candled.bench.learning.features import agreements, undecided
 from candled.bench.learning.labels import frame_of, touch_loop, window_loop
@@ -22,12 +23,20 @@ from candled.bench.learning.report import tables
 from candled.bench.learning.run import LearningPlan, measure_learning, summary
 from candled.bench.learning.timing import turns
 from candled.bench.pandas_features import calculate_features
+from candled.core.bar import Interval
 from candled.core.features.mar import COLUMNS, MAR
+from candled.lab.backtest import Costs, Exits, sweep
 from candled.lab.labels import LabelParams
+from candled.lab.predict import Predictions, predict
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
+from candled.lab.tablefile import write_blocks
+from candled.lab.tables import table_blocks
 from candled_adapters.candles.candlefile import write_candles
+from candled_adapters.simulator.generator import generate
 from candles import HOURLY, candles
+from models import model
 from reference import first_touch_loop, label_loop
+from tapes import tape
 
 TINY = LearningPlan(
     streamed_rows=2_500,
@@ -224,6 +233,53 @@ def test_the_median_is_taken_of_each_way():
     assert part.as_json()["ratio"] == 2.0
     assert part.as_json()["n"] == {"slow": 3, "quick": 3}
     assert Part("x", 1, "y", {"alone": [1.0]}).as_json()["ratio"] is None
+
+
+def test_another_answer_is_found():
+    """Of replay and predict, another side, another probability and a missing row each count."""
+    of = Candles(candles(MAR.history + 60, seed=3), HOURLY, "x")
+    decisions, part = deciding.history_part(of, model())
+    asked = [one for one in decisions if one.probabilities]
+    said = predict(of.bars, model(), deciding.THRESHOLD)
+    last = len(said) - 1
+    other_side = said.signal.copy()
+    other_side[last] = (other_side[last] + 1) % 3
+    other_odds = said.probabilities.copy()
+    other_odds[last - 1, 2] = np.nextafter(other_odds[last - 1, 2], np.float32(1))
+    shorter = Predictions(said.open_time[:-1], said.probabilities[:-1], said.signal[:-1])
+
+    assert part.agreements[0].compared == len(asked) > 50
+    assert deciding._unlike(asked, said) == 0
+    assert deciding._unlike(asked, replace(said, signal=other_side)) == 1
+    assert deciding._unlike(asked, replace(said, probabilities=other_odds)) == 1
+    assert deciding._unlike(asked, shorter) == 1
+
+
+def test_another_cell_of_a_sweep_is_found():
+    """A purse that is off by a billionth of itself, or a trade more, does not agree."""
+    spoken, exits = tape(300, 5), Exits(12, 1.5, 1.0)
+    grid = sweep(spoken, exits, [0.4], [Costs(0.1)])
+    cell = trading._cell(spoken, exits, 0.4, Costs(0.1))
+    count, mean, hits, purse = cell
+    assert count > 20
+    for other, ok in (
+        (cell, [True, True]),
+        ((count + 1, mean, hits, purse), [False, True]),
+        ((count, mean + 1e-8, hits, purse), [True, False]),
+        ((count, mean, hits, purse * (1 + 3e-9) + 3e-9), [True, False]),
+    ):
+        found = trading._agreements(grid, [other], [(0, 0)])
+        assert [one.ok for one in found] == ok
+
+
+def test_another_end_of_a_streamed_table_is_found(tmp_path):
+    """A file whose newest rows are of other bars is seen to differ, and its rows are its own."""
+    minute = Interval("1m")
+    bars, other = (generate(seed, minute, 1_735_689_600_000, 400) for seed in (1, 2))
+    path = tmp_path / "table.parquet"
+    write_blocks(table_blocks(bars, minute), path)
+    assert streaming._compared(path, bars) == {"rows": 400, "cells": 360 * 220, "differing": 0}
+    assert streaming._compared(path, other)["differing"] > 100 * 220
 
 
 def test_one_disagreement_is_a_disagreement_of_the_run():

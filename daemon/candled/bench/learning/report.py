@@ -32,6 +32,10 @@ def _times(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else f"{value:,.0f}"  # noqa: PLR2004 - whole ones
+
+
 def _seconds(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004 - three digits
 
@@ -59,6 +63,6 @@ def _more(result: Mapping[str, Any]) -> Table:
     for name in ("of", "candles", "figures"):
         table.add_column(name)
     for part in result["parts"]:
-        said = [f"{name} {value:,.4g}" for name, value in part["figures"].items()]
+        said = [f"{name} {_figure(value)}" for name, value in part["figures"].items()]
         table.add_row(part["name"], part["data"], "; ".join(filter(None, [*said, part["note"]])))
     return table

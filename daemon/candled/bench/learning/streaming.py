@@ -78,8 +78,11 @@ def _compared(path: Path, bars: Bars) -> dict[str, Any]:
 
     file = pq.ParquetFile(path)
     last = file.read_row_group(file.num_row_groups - 1, columns=list(MAR.columns)).to_pandas()
-    written = last.to_numpy(dtype="float64")[-_TAIL:]
-    newest = MAR.table(bars[-(MAR.history + _TAIL) :], _INTERVAL)[-len(written) :]
+    newest = MAR.table(bars[-(MAR.history + _TAIL) :], _INTERVAL)
+    complete = max(0, len(bars) - MAR.window + 1)  # of the first rows a file holds what pandas has
+    count = min(_TAIL, len(last), complete)
+    written = last.to_numpy(dtype="float64")[len(last) - count :]
+    newest = newest[len(newest) - count :]
     agreed = same_bits("", [(newest, written)])
     return {
         "rows": file.metadata.num_rows,
