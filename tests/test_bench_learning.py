@@ -158,6 +158,27 @@ def test_the_loops_label_as_they_are_defined(params, seed, count):
     assert list(zip(signal.tolist(), end.tolist(), strict=True)) == first_touch_loop(bars, wanted)
 
 
+def test_the_loops_know_what_exactly_on_the_limit_is():
+    """A move of exactly the target is enough, one of exactly the stop is too much."""
+    draw = np.random.default_rng(1)
+    whole = candles(200, seed=1)
+    bars = replace(
+        whole,
+        close=np.full(200, 100.0),
+        high=100.0 + draw.integers(0, 3, 200),
+        low=100.0 - draw.integers(0, 3, 200),
+    )
+    frame, found = frame_of(bars), set()
+    for wanted in ((1, 1.0, 1.0), (2, 1.0, 2.0), (3, 2.0, 1.0), (2, 2.0, 2.0)):
+        labels = window_loop(frame, LabelParams(*wanted))["signal"]
+        assert labels.tolist() == label_loop(frame, *wanted)["signal"].tolist()
+        signal, end = touch_loop(frame, LabelParams(*wanted))
+        told = list(zip(signal.tolist(), end.tolist(), strict=True))
+        assert told == first_touch_loop(bars, wanted)
+        found |= {*labels.tolist()}
+    assert found == {0, 1, 2}
+
+
 def pandas_table(close: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     frame = calculate_features(close)
     rows = slice(MAR.window - 1, None)

@@ -2,6 +2,7 @@
 
 Nothing here is part of the live process. `measure` runs it, `report` does the sums and the table;
 `venue`, `candled_way`, `notebook_way` and `baselines` are processes of their own.
+`learning` is a bench of its own, of the offline half.
 """
 
 from __future__ import annotations

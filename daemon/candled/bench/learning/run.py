@@ -1,4 +1,4 @@
-"""The run: one part after the other, alone on the machine as far as the bench can tell."""
+"""The run: one part after the other, so that none is in the way of another."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ that were not seen must be the same bits.
 from __future__ import annotations
 
 import datetime as dt
+from typing import Final
 
 from candled.bench.learning.facts import Candles, Part, same_bits
 from candled.bench.learning.timing import timed_alone
@@ -19,9 +20,9 @@ from candled.lab.notebook import train_notebook
 from candled.lab.recipe import Recipe
 from candled.lab.study import Study, walk_forward_study
 
-_SYMBOL = "BENCH"
-_WAY = "candled"
-_CPU = "CPU s"
+_SYMBOL: Final = "BENCH"
+_WAY: Final = "candled"
+_CPU: Final = "CPU s"
 
 
 def honest_parts(candles: Candles, recipe: Recipe) -> list[Part]:
