@@ -93,12 +93,12 @@ def kernel(closes: Floats, ema: Floats, ema_before: Floats) -> Floats:
 
     for now, before in ribbons:
         slopes = (now - before) / SLOPE_LOOKBACK
-        bullish = np.count_nonzero(slopes > 0.0, axis=1)
+        bullish = (slopes > 0.0).sum(axis=1)  # of whole numbers: exact in any order
         out[:, at : at + _COUNT] = slopes
         at += _COUNT
         out[:, at] = total(slopes) / _COUNT
         out[:, at + 1] = bullish
-        out[:, at + 2] = np.count_nonzero(slopes < 0.0, axis=1)
+        out[:, at + 2] = (slopes < 0.0).sum(axis=1)
         out[:, at + 3] = bullish / _COUNT
         at += 4
 

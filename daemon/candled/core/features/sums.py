@@ -41,5 +41,6 @@ def total(values: Floats) -> Floats:
 
 def share(flags: NDArray[np.bool_]) -> Floats:
     """Return how much of each row of `flags` [n, m] is true, [n]."""
-    counts: Floats = np.count_nonzero(flags, axis=1) / np.float64(flags.shape[1])
+    # A sum of whole numbers is exact in any order, and faster than counting what is not zero.
+    counts: Floats = flags.sum(axis=1) / np.float64(flags.shape[1])
     return counts
