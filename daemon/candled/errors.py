@@ -55,6 +55,14 @@ _KNOWN: Final[dict[str, Exit]] = {
 }
 
 
+#: Failures of the system that have no class of their own.
+_OF_THE_DISK: Final[dict[int, Exit]] = {
+    errno.ENOSPC: Exit.TEMPORARY,
+    errno.EDQUOT: Exit.TEMPORARY,
+    errno.EROFS: Exit.DATA,
+    errno.ENAMETOOLONG: Exit.DATA,
+}
+
 #: What starting again mends least comes last.
 _GRAVITY: Final = (Exit.TEMPORARY, Exit.DATA, Exit.INVARIANT, Exit.CONFIG)
 
@@ -83,8 +91,8 @@ def _explained(error: BaseException) -> tuple[str, Exit] | None:
     for kind in type(error).__mro__:
         if kind.__name__ in _KNOWN:
             return _text(error), _KNOWN[kind.__name__]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _text(error), Exit.TEMPORARY
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return _text(error), _OF_THE_DISK[error.errno]
     return None
 
 

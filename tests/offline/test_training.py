@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import candled.offline.files as files_module
 from candled.core.bar import Interval
 from candled.lab.dataset import TrainingError
 from candled.lab.labels import LabelParams
@@ -133,6 +134,28 @@ def test_what_cannot_be_trained_leaves_nothing(room):
     with pytest.raises(TrainingError, match="hold no long, short"):
         train_bundle(options(room, out=room / "none", label=(None, 80.0, None)))
     assert not (room / "none").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "foreign", "locked"])
+def test_a_place_that_cannot_take_a_bundle_is_refused_before_the_work(
+    room, tmp_path, monkeypatch, place
+):
+    """A file in the way, other people's files, a folder that is not ours: named, nothing read."""
+    out = tmp_path / place
+    match place:
+        case "file":
+            out.write_text("mine")
+            out = out / "bundle"
+        case "foreign":
+            out.mkdir()
+            (out / "note.txt").write_text("mine")
+        case _:
+            out = out / "bundle"
+            out.parent.mkdir()
+            monkeypatch.setattr(files_module.os, "access", lambda *_: False)
+    missing = room / "no-such-candles.csv"
+    with pytest.raises((FileExistsError, NotADirectoryError, PermissionError), match=place):
+        train_bundle(options(room, out=out, candles=missing))
 
 
 # --- the report

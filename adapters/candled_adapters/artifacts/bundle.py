@@ -76,7 +76,7 @@ def write_bundle(
     with FileExistsError and left as it is.
     """
     path = path.absolute()
-    _refuse_foreign(path)
+    refuse_foreign(path)
     found = _features(path / MANIFEST, spec.feature_set, None)
     model = assemble(spec, found.features, "", path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,8 @@ def write_bundle(
     return load_bundle(path)
 
 
-def _refuse_foreign(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
+    """Raise FileExistsError where a bundle at `path` would replace what is none."""
     if not path.exists():
         return
     if not path.is_dir():

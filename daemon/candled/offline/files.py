@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 from candled.core.bar import Bars, Interval, iso
+from candled_adapters.artifacts.bundle import refuse_foreign
 from candled_adapters.candles.candlefile import CandleFile, CandleFileError, read_candles
 
 
@@ -40,6 +42,20 @@ def check_place(out: Path) -> None:
         raise IsADirectoryError(f"{out} is a directory; name a file to write")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such directory; make it first")
+    _check_writable(out.parent)
+
+
+def check_bundle_place(out: Path) -> None:
+    """Refuse a folder that no bundle could be put at; its parents may be missing."""
+    refuse_foreign(out)
+    _check_writable(next(folder for folder in out.absolute().parents if folder.exists()))
+
+
+def _check_writable(folder: Path) -> None:
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a place in a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder}: nothing can be written there; name another place")
 
 
 def about(file: CandleFile, gaps_are: str = "taken by row") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from candled.core.bar import Interval
-from candled.offline.files import about, candles_of
+from candled.offline.files import about, candles_of, check_bundle_place
 from candled.offline.models import summary
 from candled.offline.progress import steps
 from candled.offline.threads import quiet_threads
@@ -62,6 +62,7 @@ class TrainOptions:
 def train_bundle(options: TrainOptions) -> str:
     """Train, write a bundle together with the notebook's three files, and say how it did."""
     quiet_threads()
+    check_bundle_place(options.out)
     file = candles_of(options.candles, options.interval)
     train = _as_notebook if options.as_notebook else _honestly
     trained, said = train(options, file)

@@ -1,7 +1,7 @@
 """What is made of a feature row: the regime of a stream, and the model's answer.
 
-Both are verified on the set's own table. That the table is causal is proven elsewhere; here, that
-what is made of it is.
+Regimes are made of `mar`'s rows whatever set a model reads, answers of the set's own table. That
+the tables are causal is proven elsewhere; here, that what is made of them is.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from candled.core.features.mar import REGIME_INPUTS
 from candled.core.model import Model
-from candled.core.regime import HISTORY, INPUTS, PRESETS, RegimeMachine, regime_rule
+from candled.core.regime import HISTORY, PRESETS, RegimeMachine, regime_rule
 from candled.lab.verify.facts import Check, Ledger
 from candled.lab.verify.subject import Floats, Subject
 
@@ -32,11 +33,7 @@ def check_regimes(subject: Subject) -> Check:
         _REGIMES,
         subject.bars.open_time,
     )
-    columns = subject.features.columns
-    if any(name not in columns for name in INPUTS):
-        return ledger.done(f"not compared: the set lacks {', '.join(INPUTS)}")
-    at = [columns.index(name) for name in INPUTS]
-    inputs = subject.whole[:, at]
+    inputs = REGIME_INPUTS.table(subject.bars, subject.interval)
     whole = _all_presets(subject, inputs)
     ledger.compare(_machines(inputs), whole, slice(None), "is another than the live machine's")
     for row in subject.rows.tolist():
@@ -45,7 +42,7 @@ def check_regimes(subject: Subject) -> Check:
         cut, later = (_all_presets(subject, inputs[start:to]) for to in (row + 1, end))
         ledger.compare(cut, later[: len(cut)], slice(start, row + 1), says)
         if row >= HISTORY:
-            short = subject.table(subject.bars[start : row + 1])[:, at]
+            short = REGIME_INPUTS.table(subject.bars[start : row + 1], subject.interval)
             again = _all_presets(subject, short)[-1:]
             says = f"depends on more than {HISTORY} bars"
             ledger.compare(whole[row : row + 1], again, slice(row, row + 1), says)
