@@ -293,7 +293,7 @@ def _gained(trial):
 def test_shuffled_labels_show_no_skill_and_a_planted_signal_does(rows):
     """The method finds nothing where nothing is, and something where it was put."""
     recipe = dataclasses.replace(RECIPE, boosting=Boosting(n_estimators=40))
-    assert _gained(shuffled_labels(rows, recipe)) < 0.005
+    assert abs(_gained(shuffled_labels(rows, recipe))) < 0.004
     assert _gained(planted_signal(rows, recipe)) > 0.02
 
 

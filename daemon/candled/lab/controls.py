@@ -25,6 +25,7 @@ from candled.lab.walkforward import (
     out_of_sample,
     silent,
     trees,
+    walk,
 )
 
 Classes = NDArray[np.int8]
@@ -94,9 +95,7 @@ def _tried(
     folds = walk_forward(
         other.begin, other.end, folds=_FOLDS, first=recipe.first_share, embargo=recipe.embargo_bars
     )
-    return _trial(
-        other, classes, out_of_sample(other, folds, trees(recipe), progress, what), *folds
-    )
+    return _trial(other, classes, walk(other, folds, recipe, progress, what).tested, *folds)
 
 
 def _trial(dataset: Dataset, classes: Classes, found: OutOfSample, *folds: Fold) -> Trial:

@@ -30,15 +30,13 @@ from candled.lab.walkforward import (
     Learner,
     OutOfSample,
     Progress,
-    base_of_trees,
     class_shares,
     logistic_regression,
     out_of_sample,
-    prequential,
     regime_shares,
     silent,
     temperature_of,
-    trees,
+    walk,
 )
 
 Classes = NDArray[np.int8]
@@ -128,9 +126,13 @@ def walk_forward_study(
     """
     dataset = honest_rows(of, features, recipe.labels.lookahead_bars)
     folds = recipe_folds(dataset, recipe)
-    raw = out_of_sample(dataset, folds, trees(recipe), progress, "walk-forward")
-    base = out_of_sample(dataset, folds, base_of_trees(recipe)).probabilities
-    temperature, tested, temperatures = _calibrated(raw, base, dataset.classes, recipe)
+    walked = walk(dataset, folds, recipe, progress)
+    raw, base = walked.raw, walked.base
+    temperature = (
+        temperature_of(raw.probabilities, base, dataset.classes[raw.rows])
+        if recipe.calibrate
+        else 1.0
+    )
     traded = outcomes(of.bars, recipe.labels)
     finished = recooled(raw, base, temperature)
     gross = (traded.long.gross_pct[dataset.begin], traded.short.gross_pct[dataset.begin])
@@ -143,13 +145,13 @@ def walk_forward_study(
         feature_names=features.columns,
         folds=folds,
         raw=raw,
-        tested=tested,
+        tested=walked.tested,
         finished=finished,
-        temperatures=temperatures,
+        temperatures=walked.temperatures,
         baselines=_baselines(dataset, folds),
         outcomes=traded,
         threshold=published(recipe.threshold, finished, gross),
-        limits=limits_in_effect(recipe.threshold, raw, base, temperatures, gross),
+        limits=limits_in_effect(recipe.threshold, raw, base, walked.temperatures, gross),
         temperature=temperature,
         importances=importances(model) if model else (),
     )
@@ -250,15 +252,6 @@ def _baselines(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, Answers]:
         name: out_of_sample(dataset, folds, learner).probabilities
         for name, learner in BASELINES.items()
     }
-
-
-def _calibrated(
-    raw: OutOfSample, base: Answers, classes: Classes, recipe: Recipe
-) -> tuple[float, OutOfSample, tuple[float, ...]]:
-    if not recipe.calibrate:
-        return 1.0, raw, (1.0,) * recipe.folds
-    temperature = temperature_of(raw.probabilities, base, classes[raw.rows])
-    return temperature, *prequential(raw, base, classes)
 
 
 def _after(dataset: Dataset, of: Material, trained_until: int, params: LabelParams) -> Fold:

@@ -161,6 +161,35 @@ def prequential(
     return OutOfSample(answers.rows, answers.fold, result), tuple(temperatures)
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What a recipe answered as it was walked forward, q rows."""
+
+    raw: OutOfSample
+    """As the trees gave it."""
+    base: Answers
+    """[q, 3] what they answer when none adds anything."""
+    tested: OutOfSample
+    """Calibrated by what earlier folds had shown; equal to `raw` if the recipe does not."""
+    temperatures: tuple[float, ...]
+    """Of each fold."""
+
+
+def walk(
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    progress: Progress = silent,
+    what: str = "walk-forward",
+) -> Walked:
+    """Walk a recipe's whole method forward, calibration included."""
+    raw = out_of_sample(dataset, folds, trees(recipe), progress, what)
+    base = out_of_sample(dataset, folds, base_of_trees(recipe)).probabilities
+    if not recipe.calibrate:
+        return Walked(raw, base, raw, (1.0,) * len(folds))
+    return Walked(raw, base, *prequential(raw, base, dataset.classes))
+
+
 def temperature_of(answers: Answers, base: Answers, truth: NDArray[np.int8]) -> float:
     """Return the temperature that fits answers [q, 3] on a base [q, 3]; 1 where none is told."""
     try:

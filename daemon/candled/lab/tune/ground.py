@@ -26,11 +26,9 @@ from candled.lab.study import recipe_folds
 from candled.lab.walkforward import (
     Answers,
     Progress,
-    base_of_trees,
     class_shares,
     out_of_sample,
-    prequential,
-    trees,
+    walk,
 )
 
 Floats = NDArray[np.float64]
@@ -70,10 +68,7 @@ class Ground:
         Each fold is cooled by what the folds before it showed. Raises TrainingError or ValueError.
         """
         rows = self.rows[recipe.feature_set]
-        answers = out_of_sample(rows, self.folds, trees(recipe), progress, _FOLDS)
-        if recipe.calibrate:
-            base = out_of_sample(rows, self.folds, base_of_trees(recipe)).probabilities
-            answers, _ = prequential(answers, base, rows.classes)
+        answers = walk(rows, self.folds, recipe, progress, _FOLDS).tested
         truth = rows.classes[answers.rows]
         return losses(self.shares, truth) - losses(answers.probabilities, truth)
 
