@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from candled.core.bar import Bars, Stream
-from candled.core.decision import BarClosed, Decision, Source
+from candled.core.decision import BarClosed, BarRevised, Decision, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Resume:
     reported as `BarClosed`, however it has to be had. Without it, the history is the bars that had
     closed when the venue was first asked for its time, and every bar that closes later is reported.
     """
+    recent: Bars | None = None
+    """The newest bars that the journal has, up to and including `after`: the audit's memory."""
+    anew: int = 0
+    """How many closed bars to report as `History` when what follows `after` cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class StreamState(StrEnum):
     LIVE = "live"
     HOLDING = "holding"
     """A bar is missing and is being asked for; nothing is decided until it is there."""
-    DOWN = "down"
-    """No connection to the venue."""
+    DEGRADED = "degraded"
+    """Its bars come, but not as they should: by REST alone, say, or under a clock in doubt."""
     STOPPED = "stopped"
     """The venue does not know it, or its data cannot be trusted; a person must look."""
 
@@ -66,7 +70,92 @@ class StreamHealth:
     """A short text for people; empty when live."""
 
 
-FeedEvent = History | BarClosed | StreamHealth
+class Hazard(StrEnum):
+    """What the outside world did wrong, or what was noticed of it."""
+
+    DUPLICATE_CLOSE = "duplicate_close"
+    """A closed bar was pushed again, unchanged."""
+    CHANGED_CLOSE = "changed_close"
+    """A closed bar was pushed again with other numbers; the audit will tell which hold."""
+    OUT_OF_ORDER = "out_of_order"
+    """A closed bar came after a later one had gone out."""
+    INVALID_BAR = "invalid_bar"
+    """A bar breaks one of the rules of a sane bar."""
+    MISSING_BAR = "missing_bar"
+    """A bar is due and was not pushed."""
+    GAP = "gap"
+    """The venue's own history confirms that bars never were."""
+    UNIT_CHANGE = "unit_change"
+    """Prices or volumes jumped as they do when a venue changes units, or a symbol its meaning."""
+    REVISED_BAR = "revised_bar"
+    """The venue's history shows other numbers than the bar that went out."""
+    VANISHED_BAR = "vanished_bar"
+    """The venue's history lacks a bar that went out."""
+    BEYOND_REACH = "beyond_reach"
+    """Bars lie further back than the venue's history goes: they are lost."""
+    HALTED = "halted"
+    """No bar for so long that the symbol may be halted, renamed or delisted."""
+    UNKNOWN_STREAM = "unknown_stream"
+    """The venue does not know the symbol or the interval."""
+    CONNECTION_LOST = "connection_lost"
+    MUTE_CONNECTION = "mute_connection"
+    """A connection lives, but pushes nothing."""
+    MUTE_STREAM = "mute_stream"
+    """A stream is silent while others on its connection are not."""
+    REFUSED_SUBSCRIPTION = "refused_subscription"
+    SHUTDOWN_NOTICE = "shutdown_notice"
+    """The venue is about to cut a connection, or its age says that it soon will."""
+    RATE_LIMIT = "rate_limit"
+    """The venue wants to be left alone for a while."""
+    MALFORMED = "malformed"
+    """Bytes that no document of the venue explains."""
+    CLOCK_SKEW = "clock_skew"
+    """The venue's clock and this machine's differ."""
+    CLOCK_JUMP = "clock_jump"
+    """The venue's clock contradicts what it said before."""
+    OVERFLOW = "overflow"
+    """More bars were pushed than could be kept while history was read."""
+
+
+class Act(StrEnum):
+    """What was done about a hazard."""
+
+    DROP = "drop"
+    QUARANTINE = "quarantine"
+    """Kept as a sample, not used; REST is asked instead."""
+    HOLD = "hold"
+    FLAG = "flag"
+    """Gone on; said here and, where a decision rests on it, in its quality."""
+    REVISE = "revise"
+    """Stored, decided anew, corrected."""
+    RESUBSCRIBE = "resubscribe"
+    RECONNECT = "reconnect"
+    HAND_OVER = "hand_over"
+    """A new connection takes over before the old one ends."""
+    DEGRADE = "degrade"
+    BEGIN_ANEW = "begin_anew"
+    """The windows are filled anew; what lies between is not decided."""
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One hazard as it was met, and what was done about it. For people and monitors."""
+
+    exchange: str
+    stream: Stream | None
+    """None when it is not about one stream."""
+    hazard: Hazard
+    act: Act
+    text: str
+    """What was seen, with numbers."""
+    venue_ms: int
+    """When, on the venue's clock (UTC ms)."""
+    bar_open: int | None = None
+    """Which bar it is about (UTC ms), if it is about one."""
+
+
+FeedEvent = History | BarClosed | BarRevised | StreamHealth | Incident
 #: Takes events in order; awaiting it applies back-pressure to the feed.
 Emit = Callable[[Sequence[FeedEvent]], Awaitable[None]]
 

@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import structlog
@@ -203,8 +203,10 @@ class Service:
             batch = []
             if isinstance(event, History):
                 self._begin(event)
-            else:
+            elif isinstance(event, StreamHealth):
                 self._note(event)
+            else:
+                log.warning("incident", **asdict(event))
         self._decide(batch)
 
     def _begin(self, event: History) -> None:

@@ -91,7 +91,7 @@ class Continuity:
         """Take note that nothing is pushed, or cannot be asked for yet."""
         self._up = self._caught_up = False
         self._ask_at = None
-        return self._health(StreamState.DOWN, reason)
+        return self._health(StreamState.DEGRADED, reason)
 
     def push(self, bar: Bar, moment: Moment) -> list[FeedEvent]:
         """Take a bar that the venue pushed as closed; return what may go out."""

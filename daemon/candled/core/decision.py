@@ -86,6 +86,18 @@ class BarClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class BarRevised:
+    """A bar that was reported before and that the venue's history now shows with other numbers."""
+
+    stream: Stream
+    bar: Bar
+    received_ns: int
+    """Wall clock (`time.time_ns`) when the answer that settled it was received."""
+    received_ms: int
+    """The same moment on the venue's clock (UTC ms)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probabilities:
     """The model's answer; float32 values, widened exactly to Python floats."""
 

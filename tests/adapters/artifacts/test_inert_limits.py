@@ -124,7 +124,7 @@ BOMB = bytes(20 * 2**20)
     "packed",
     [
         zlib.compress(BOMB, 1),
-        gzip.compress(BOMB, 1),
+        gzip.compress(BOMB, 1, mtime=0),
         bz2.compress(BOMB, 1),
         lzma.compress(BOMB, preset=0),
         lzma.compress(BOMB, lzma.FORMAT_ALONE, preset=0),

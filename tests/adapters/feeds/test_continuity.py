@@ -325,7 +325,7 @@ def test_an_answer_from_before_a_reconnection_does_not_end_the_catching_up():
     bench.connect()
     bench.events += bench.machine.answer(read, Rows(rows), bench.clock.moment())
     assert bench.bars == [bar(10)]
-    assert bench.machine.state is StreamState.DOWN
+    assert bench.machine.state is StreamState.DEGRADED
     assert bench.poll() is not None
     assert bench.bars == [bar(10), bar(11), bar(12)]
     assert bench.machine.state is StreamState.LIVE
@@ -391,7 +391,7 @@ def test_a_lost_connection_is_told_and_caught_up():
     bench.connect()
     bench.settle(1)
     assert bench.bars == [bar(slot) for slot in range(10, 15)]
-    assert bench.states[-2:] == [StreamState.DOWN, StreamState.LIVE]
+    assert bench.states[-2:] == [StreamState.DEGRADED, StreamState.LIVE]
 
 
 def test_a_journal_ahead_of_the_venue_stops_the_stream():

@@ -158,7 +158,7 @@ def test_a_dropped_connection_and_a_hidden_close_lose_nothing():
         assert bars == everything[300 - early(bars, table) :][: len(bars)]
         assert scene.feed.stats.duplicates_same >= 1
         assert scene.feed.stats.connects >= 3
-        assert scene.report.states.count(StreamState.DOWN) == 2
+        assert scene.report.states.count(StreamState.DEGRADED) == 2
         assert scene.report.states[-1] is StreamState.LIVE
         sources = {event.source for event in scene.report.closed()}
         assert sources >= {Source.WS, Source.BACKFILL}
