@@ -54,6 +54,8 @@ class Case:
     """An interval that the venue lacks."""
     spelled: tuple[str, ...] = field(default=())
     """More symbols that are well spelled."""
+    named: dict[bytes, tuple[ControlKind, str]] = field(default_factory=dict)
+    """Answers about one of a frame's streams, and whose."""
 
     @property
     def dialect(self) -> Dialect:
@@ -182,6 +184,14 @@ def _okx(symbol: str = "BTC-USDT") -> Case:
             (200, b'{"code":"50001","msg":"Service unavailable"}', "failed"),
         ],
         spelled=("BTC-USD-SWAP", "BTC-USD-260327"),
+        named={
+            encoded({"id": "7", "event": "subscribe", "arg": arg}): (ControlKind.ACK, symbol),
+            b'{"id":"7","event":"error","code":"60018","msg":"Wrong URL or channel:candle1H,instId:'
+            b"NOPE-USDT doesn't exist. Please use the correct URL, channel and parameters.\"}": (
+                ControlKind.ERROR,
+                "NOPE-USDT",
+            ),
+        },
     )
 
 
@@ -217,6 +227,12 @@ def _kraken() -> Case:
             (520, b"<html>", "failed"),
         ],
         spelled=("DOGE-EUR", "USDT-USD"),
+        named={
+            b'{"method":"subscribe","result":{"channel":"ohlc","symbol":"BTC/USD","interval":60},'
+            b'"success":true,"req_id":7}': (ControlKind.ACK, "BTC-USD"),
+            b'{"error":"Currency pair not supported NO/PE","method":"subscribe","success":false,'
+            b'"req_id":7,"symbol":"NO/PE"}': (ControlKind.ERROR, "NO-PE"),
+        },
     )
 
 
@@ -274,6 +290,9 @@ def _hyperliquid() -> Case:
             b'{"channel":"error","data":"Invalid subscription"}': ControlKind.ERROR,
             b'{"channel":"pong"}': ControlKind.PONG,
             b'{"channel":"notification","data":{"notification":"x"}}': ControlKind.NOTICE,
+            encoded(
+                {"channel": "subscriptionResponse", "data": {**asked, "method": "unsubscribe"}}
+            ): (ControlKind.NOTICE),
         },
         refused=[
             (429, b"null", "rate limit"),

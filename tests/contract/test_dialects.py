@@ -20,6 +20,7 @@ from candled_adapters.exchanges.dialect import (
     MalformedFrame,
     Page,
     RefusalKind,
+    Sign,
 )
 from candled_adapters.exchanges.registry import DIALECTS, dialect_problem, interval_problem
 from candled_adapters.feeds.pushed import same
@@ -90,6 +91,31 @@ def test_subscriptions_carry_each_stream_once(case: Case):
 
 
 @case_of
+def test_subscriptions_end_by_frames_that_name_the_same_streams(case: Case):
+    """One frame more says goodbye to what one frame asked for, and is no question itself."""
+    streams = [Stream("venue", f"{case.symbol}{number}", "1h") for number in range(250)]
+    ends = case.dialect.unsubscribe(streams, 40)
+    assert sorted(stream for end in ends for stream in end.streams) == sorted(streams)
+    asked = [s for s in case.dialect.subscribe(streams, 40) if s.streams]
+    assert len(ends) == len(asked)
+    for end, subscription in zip(ends, asked, strict=True):
+        assert end.streams == subscription.streams
+        assert b"unsubscribe" in end.frame.lower()
+        said = end.frame.lower().replace(b"unsubscribe", b"subscribe")
+        asked_for = subscription.frame.lower().replace(b',"snapshot":true', b"")
+        assert json.loads(said) == json.loads(asked_for)
+
+
+@case_of
+def test_an_answer_about_one_of_many_streams_names_it(case: Case):
+    """Where the venue answers for each symbol, its neighbours are not meant."""
+    facts = [fact for frame in case.named for fact in case.dialect.parse(frame)]
+    assert [(fact.kind, fact.symbol) for fact in facts if isinstance(fact, Control)] == [
+        (kind, symbol) for kind, symbol in case.named.values()
+    ]
+
+
+@case_of
 def test_limits_and_hosts_are_data(case: Case):
     """Every limit is above zero, addresses are TLS, another host replaces them whole."""
     dialect, limits = case.dialect, case.dialect.limits
@@ -105,12 +131,13 @@ def test_limits_and_hosts_are_data(case: Case):
 
 @case_of
 def test_an_open_bar_is_never_read_as_closed(case: Case):
-    """It is passed over or reported as open; a venue without a flag must report it."""
-    facts = case.dialect.parse(encoded(case.open))
-    assert all(isinstance(fact, Kline) and not fact.closed for fact in facts)
-    if case.dialect.closing is Closing.SUCCESSOR:
-        (kline,) = facts
+    """It is a sign of life, and says whose; a venue without a flag must report it whole."""
+    (kline,) = case.dialect.parse(encoded(case.open))
+    if case.dialect.closing is Closing.FLAG:
+        assert kline == Sign(case.symbol, case.dialect.pushed_interval("1h"))
+    else:
         assert isinstance(kline, Kline)
+        assert not kline.closed
         assert kline.symbol == case.symbol
         assert kline.interval == case.dialect.pushed_interval("1h")
         shown = case.shown(BAR)
@@ -217,8 +244,14 @@ def test_unknown_keys_change_nothing(case: Case):
     """A venue may add a field at any level."""
     for value in (case.open, case.closed):
         if value is not None:
-            facts = case.dialect.parse(encoded(value))
-            assert repr(case.dialect.parse(encoded(with_more(value)))) == repr(facts)
+            (fact,), (same_fact,) = (
+                case.dialect.parse(encoded(one)) for one in (value, with_more(value))
+            )
+            if isinstance(fact, Sign):
+                assert (same_fact.symbol, same_fact.interval) == fact
+                assert not getattr(same_fact, "closed", False)
+            else:
+                assert repr(same_fact) == repr(fact)
     more = case.dialect.parse_history(encoded(with_more(case.history)), case.stream)
     assert repr(more) == repr(case.dialect.parse_history(encoded(case.history), case.stream))
 

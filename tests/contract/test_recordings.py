@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from candled.core.bar import HOUR, MINUTE, Bars, Interval, Stream
-from candled_adapters.exchanges.dialect import Control, ControlKind, Kline
+from candled_adapters.exchanges.dialect import Control, ControlKind, Kline, Sign
 from candled_adapters.exchanges.registry import DIALECTS
 from candled_adapters.feeds.backlog import first_broken
 from real import real_data
@@ -46,7 +46,8 @@ def controls(dialect: str, name: str) -> list[ControlKind]:
 
 def test_bybit():
     """An open push, an acknowledgement, a refusal, a page of history."""
-    assert klines("bybit-linear", compact("bybit/nautilus_ws_kline.json")) == []
+    push = compact("bybit/nautilus_ws_kline.json")
+    assert DIALECTS["bybit-linear"].parse(push) == (Sign("BTCUSDT", "5m"),)
     spread = wire("bybit/nautilus_ws_kline.json").read_bytes()
     closed = spread.replace(b'"confirm": false', b'"confirm": true')
     (kline,) = klines("bybit-linear", closed)

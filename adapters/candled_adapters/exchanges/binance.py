@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -33,6 +34,7 @@ from candled_adapters.exchanges.dialect import (
     Closing,
     Control,
     ControlKind,
+    Fact,
     KeepAlive,
     Kline,
     Limits,
@@ -40,6 +42,7 @@ from candled_adapters.exchanges.dialect import (
     Refusal,
     Request,
     Rows,
+    Sign,
     Subscription,
 )
 from candled_adapters.exchanges.wire import (
@@ -53,6 +56,7 @@ from candled_adapters.exchanges.wire import (
 )
 
 _OPEN_BAR: Final = b'"x":false'
+_COMBINED: Final = b'{"stream":"'
 _STREAMS_PER_FRAME: Final = 200
 _INVALID: Final = (-1120, -1121)  # interval, symbol
 
@@ -138,15 +142,23 @@ class Binance:
         """Return frames like ``{"method":"SUBSCRIBE","params":["btcusdt@kline_1h"],"id":1}``."""
         starts = range(0, len(streams), _STREAMS_PER_FRAME)
         return [
-            _subscription(number, tuple(streams[start : start + _STREAMS_PER_FRAME]))
+            _subscription("SUBSCRIBE", number, streams[start : start + _STREAMS_PER_FRAME])
             for number, start in enumerate(starts, start=first_id)
         ]
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
-        """Read a frame; one whose bytes say that its bar is open is not decoded."""
-        if _OPEN_BAR in frame:
-            return ()
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return frames like ``{"method":"UNSUBSCRIBE","params":["btcusdt@kline_1h"],"id":2}``."""
+        starts = range(0, len(streams), _STREAMS_PER_FRAME)
+        return [
+            _subscription("UNSUBSCRIBE", number, streams[start : start + _STREAMS_PER_FRAME])
+            for number, start in enumerate(starts, start=first_id)
+        ]
+
+    def parse(self, frame: bytes) -> Sequence[Fact]:
+        """Read a frame; of one whose bytes say that its bar is open only the name is read."""
         try:
+            if _OPEN_BAR in frame and frame.startswith(_COMBINED):
+                return _sign(frame[len(_COMBINED) : frame.find(b'"', len(_COMBINED))])
             message = _frames.decode(frame)
             event = message.data or message
             if event.k is None:
@@ -186,10 +198,17 @@ class Binance:
         return refusal(self.name, status, headers, body, unknown=_code(body) in _INVALID)
 
 
-def _subscription(number: int, streams: tuple[Stream, ...]) -> Subscription:
+def _subscription(method: str, number: int, streams: Sequence[Stream]) -> Subscription:
     names = [f"{stream.symbol.lower()}@kline_{stream.interval}" for stream in streams]
-    frame = {"method": "SUBSCRIBE", "params": names, "id": number}
-    return Subscription(number, streams, msgspec.json.encode(frame))
+    frame = {"method": method, "params": names, "id": number}
+    return Subscription(number, tuple(streams), msgspec.json.encode(frame))
+
+
+@lru_cache(maxsize=8192)
+def _sign(name: bytes) -> tuple[Sign]:
+    """Read the name of a stream, as it stands between the quotes of its JSON."""
+    symbol, interval = msgspec.json.decode(b'"%s"' % name, type=str).split("@kline_")
+    return (Sign(symbol.upper(), interval),)
 
 
 def _bar(k: _Candle) -> Bar:

@@ -9,7 +9,8 @@ while nobody trades pushes may be a minute apart:
     https://bybit-exchange.github.io/docs/v5/websocket/public/kline
 Acknowledgement {"success":true,"ret_msg":"subscribe","conn_id":"...","req_id":"1",
 "op":"subscribe"} (some gateways say {"success":true,"data":{"successTopics":[...]},"type":
-"COMMAND_RESP"}), refusal the same with "success":false, pong with "op":"ping" or "pong".
+"COMMAND_RESP"}), refusal the same with "success":false: then none of the frame's topics counts, and
+one that is subscribed to already is a reason. Pong with "op":"ping" or "pong".
     https://bybit-exchange.github.io/docs/v5/ws/connect
 REST, GET /v5/market/kline, DESCENDING, the open bar first:
     {"retCode":0,"retMsg":"OK","result":{"category":"linear","symbol":"BTCUSDT","list":[
@@ -24,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import urlencode
 
@@ -34,6 +36,7 @@ from candled_adapters.exchanges.dialect import (
     Closing,
     Control,
     ControlKind,
+    Fact,
     KeepAlive,
     Kline,
     Limits,
@@ -42,6 +45,7 @@ from candled_adapters.exchanges.dialect import (
     RefusalKind,
     Request,
     Rows,
+    Sign,
     Subscription,
 )
 from candled_adapters.exchanges.wire import (
@@ -76,6 +80,7 @@ _INTERVALS: Final = {
 _NAMES: Final = {theirs: ours for ours, theirs in _INTERVALS.items()}
 _OPEN_BAR: Final = b'"confirm":false'
 _CLOSED_BAR: Final = b'"confirm":true'
+_TOPIC: Final = b'"topic":"kline.'
 _GOOD: Final = b'"retCode":0'
 _RATE_LIMITS: Final = (10006, 10018)
 _UNKNOWN: Final = (10001,)  # parameter error: the symbol or the interval
@@ -160,17 +165,25 @@ class Bybit:
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
         """Return frames like ``{"req_id":"1","op":"subscribe","args":["kline.60.BTCUSDT"]}``."""
+        return self._frames("subscribe", streams, first_id)
+
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return the same with ``"op":"unsubscribe"``."""
+        return self._frames("unsubscribe", streams, first_id)
+
+    def _frames(self, op: str, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
         starts = range(0, len(streams), self.args_per_frame)
         return [
-            _subscription(number, tuple(streams[start : start + self.args_per_frame]))
+            _subscription(op, number, streams[start : start + self.args_per_frame])
             for number, start in enumerate(starts, start=first_id)
         ]
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
-        """Read a frame; one whose bytes say that its bars are all open is not decoded."""
-        if _OPEN_BAR in frame and _CLOSED_BAR not in frame:
-            return ()
+    def parse(self, frame: bytes) -> Sequence[Fact]:
+        """Read a frame; of one whose bytes say that its bars are all open only the topic is."""
         try:
+            if _OPEN_BAR in frame and _CLOSED_BAR not in frame and _TOPIC in frame:
+                start = frame.find(_TOPIC) + len(_TOPIC)
+                return _sign(frame[start : frame.find(b'"', start)])
             message = _frames.decode(frame)
             if not message.topic.startswith("kline."):
                 return (_control(message),)
@@ -249,10 +262,17 @@ class Bybit:
         return Refusal(kind, f"{self.name}: {said}", 0.0) if head.retCode else None
 
 
-def _subscription(number: int, streams: tuple[Stream, ...]) -> Subscription:
+@lru_cache(maxsize=8192)
+def _sign(topic: bytes) -> tuple[Sign]:
+    """Read what follows ``kline.`` in a topic."""
+    interval, symbol = topic.decode().split(".")
+    return (Sign(symbol, _NAMES[interval]),)
+
+
+def _subscription(op: str, number: int, streams: Sequence[Stream]) -> Subscription:
     topics = [f"kline.{_INTERVALS[stream.interval]}.{stream.symbol}" for stream in streams]
-    frame = {"req_id": str(number), "op": "subscribe", "args": topics}
-    return Subscription(number, streams, msgspec.json.encode(frame))
+    frame = {"req_id": str(number), "op": op, "args": topics}
+    return Subscription(number, tuple(streams), msgspec.json.encode(frame))
 
 
 def _control(message: _Frame) -> Control:
@@ -261,7 +281,7 @@ def _control(message: _Frame) -> Control:
         return Control(ControlKind.ERROR, message.ret_msg, number)
     if message.op in ("ping", "pong"):
         return Control(ControlKind.PONG, "")
-    if message.op == "subscribe" or message.type == "COMMAND_RESP":
+    if message.op in ("subscribe", "unsubscribe") or message.type == "COMMAND_RESP":
         return Control(ControlKind.ACK, "", number)
     return Control(ControlKind.NOTICE, message.op or message.topic or "unknown frame")
 

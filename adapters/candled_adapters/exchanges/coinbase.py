@@ -35,6 +35,7 @@ from candled_adapters.exchanges.dialect import (
     Closing,
     Control,
     ControlKind,
+    Fact,
     KeepAlive,
     Kline,
     Limits,
@@ -144,13 +145,15 @@ class Coinbase:
         """Ask for heartbeats, then for the candles of each product, whatever its intervals."""
         del first_id  # the venue does not number its answers
         beat = msgspec.json.encode({"type": "subscribe", "channel": "heartbeats"})
-        products = list(dict.fromkeys(stream.symbol for stream in streams))
-        starts = range(0, len(products), _PRODUCTS_PER_FRAME)
-        parts = [products[start : start + _PRODUCTS_PER_FRAME] for start in starts]
-        asked = [_subscription(part, streams) for part in parts]
+        asked = [_subscription("subscribe", part, streams) for part in _parts(streams)]
         return [Subscription("heartbeats", (), beat), *asked]
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return frames with ``"type":"unsubscribe"``; heartbeats go on."""
+        del first_id
+        return [_subscription("unsubscribe", part, streams) for part in _parts(streams)]
+
+    def parse(self, frame: bytes) -> Sequence[Fact]:
         """Read a frame; every bucket counts as open, also those of a snapshot."""
         try:
             message = _frames.decode(frame)
@@ -194,9 +197,16 @@ class Coinbase:
         return refusal(self.name, status, headers, body, unknown=unknown)
 
 
-def _subscription(products: list[str], streams: Sequence[Stream]) -> Subscription:
+def _parts(streams: Sequence[Stream]) -> list[list[str]]:
+    """Part the products of streams by how many a frame may hold."""
+    products = list(dict.fromkeys(stream.symbol for stream in streams))
+    starts = range(0, len(products), _PRODUCTS_PER_FRAME)
+    return [products[start : start + _PRODUCTS_PER_FRAME] for start in starts]
+
+
+def _subscription(kind: str, products: list[str], streams: Sequence[Stream]) -> Subscription:
     """Name the answer by its products: the venue lists all that it has accepted so far."""
-    frame = {"type": "subscribe", "channel": _CHANNEL, "product_ids": products}
+    frame = {"type": kind, "channel": _CHANNEL, "product_ids": products}
     carried = tuple(stream for stream in streams if stream.symbol in products)
     return Subscription(products[-1], carried, msgspec.json.encode(frame))
 
@@ -254,5 +264,6 @@ COINBASE: Final = Coinbase(
         history_page=300,
         max_age_s=float("inf"),
         by_span=True,
+        frames_per_second_in_all=8,
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from candled.core.bar import Bar, Bars, Stream
 
@@ -24,7 +24,7 @@ class Limits:
 
     streams_per_connection: int
     frames_per_second: float
-    """Frames that we may send on one connection."""
+    """Frames that we may send on one connection, pings and pongs of ours included."""
     connects: int
     """Connection attempts allowed within `connect_window_s`."""
     connect_window_s: float
@@ -43,6 +43,12 @@ class Limits:
     """How late a closing push may be, in venue time, while all is well."""
     time_step_ms: int = 1
     """Resolution of the server time that REST tells."""
+    requests_per_hour: int | None = None
+    """Frames that subscribe or unsubscribe, on one connection; None when nothing bounds them."""
+    frames_per_second_in_all: float | None = None
+    """Frames that we may send over all connections; None when each has its own limit alone."""
+    streams_in_all: int | None = None
+    """Subscriptions over all connections; None when nothing bounds them."""
 
 
 class Closing(StrEnum):
@@ -78,6 +84,14 @@ class Kline:
     """Venue time of the push (UTC ms)."""
 
 
+class Sign(NamedTuple):
+    """A stream has shown life: a frame about a bar of its that is open, not read any further."""
+
+    symbol: str
+    interval: str
+    """As in `Kline`."""
+
+
 class ControlKind(StrEnum):
     """What a frame without a candle is about."""
 
@@ -102,16 +116,22 @@ class Control:
     """For people."""
     id: int | str | None = None
     """Which `Subscription` it answers, where the venue says so."""
+    symbol: str = ""
+    """Whose of the subscription's streams it is about, where the venue answers for each."""
+
+
+#: What a pushed frame can tell.
+Fact = Kline | Sign | Control
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One frame that asks for some streams."""
+    """One frame that asks for some streams, or ends their subscriptions."""
 
     id: int | str
     """What the venue's answer names: our number, or what was asked for."""
     streams: tuple[Stream, ...]
-    """Empty for a frame that asks for no bars, such as a heartbeat's."""
+    """Empty for a frame that asks for no bars, such as a heartbeat's, or ends a subscription."""
     frame: bytes
     """UTF-8 text to send."""
 
@@ -226,11 +246,16 @@ class Dialect(Protocol):
         """Return the frames that ask for `streams`; numbered from `first_id`, where they are."""
         ...
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return the frames that end subscriptions; what is answered to them does not matter."""
+        ...
+
+    def parse(self, frame: bytes) -> Sequence[Fact]:
         """Read one pushed frame.
 
-        A venue that says when a bar is closed may pass over open ones; one that does not must
-        report them, because a bar that has begun is the sign that the one before it has ended.
+        Where the venue says when a bar is closed, a `Sign` is enough of an open one; where it does
+        not, it must be reported, because a bar that has begun is the sign that the one before it
+        has ended.
         """
         ...
 

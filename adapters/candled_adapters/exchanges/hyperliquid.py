@@ -31,6 +31,7 @@ from candled_adapters.exchanges.dialect import (
     Closing,
     Control,
     ControlKind,
+    Fact,
     KeepAlive,
     Kline,
     Limits,
@@ -57,6 +58,8 @@ _INTERVALS: Final = (
 )
 _UNKNOWN: Final = (b"null", b"Failed to deserialize")
 _SERVER_ERROR, _UNPROCESSABLE = 500, 422
+_QUOTED_COIN: Final = re.compile(r"""["']coin["']:\s*["']([^"']+)["']""")
+_QUOTED_INTERVAL: Final = re.compile(r"""["']interval["']:\s*["']([^"']+)["']""")
 #: BTC, kPEPE, @107, PURR-USDC, and of a builder's exchange xyz:TSLA.
 _SPELLING: Final = Spelling(
     re.compile(r"(?!\w+(USDT|USDC|USD|-PERP)$)([a-z]+:)?k?[A-Z0-9]+(-USDC|-USDH)?|@\d+"),
@@ -90,6 +93,7 @@ class _Asked(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
+    method: str
     subscription: _Asked
 
 
@@ -133,9 +137,14 @@ class Hyperliquid:
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
         """Return one frame for each stream; the answer repeats what was asked."""
         del first_id
-        return [_subscription(stream) for stream in streams]
+        return [_subscription("subscribe", stream) for stream in streams]
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return the same with ``"method":"unsubscribe"``."""
+        del first_id
+        return [_subscription("unsubscribe", stream) for stream in streams]
+
+    def parse(self, frame: bytes) -> Sequence[Fact]:
         """Read a frame; every bar counts as open."""
         try:
             message = _frames.decode(frame)
@@ -184,9 +193,9 @@ def _coin(symbol: str) -> str:
     return symbol.replace("-", "/")
 
 
-def _subscription(stream: Stream) -> Subscription:
+def _subscription(method: str, stream: Stream) -> Subscription:
     asked = {"type": "candle", "coin": _coin(stream.symbol), "interval": stream.interval}
-    frame = msgspec.json.encode({"method": "subscribe", "subscription": asked})
+    frame = msgspec.json.encode({"method": method, "subscription": asked})
     return Subscription(_key(asked["coin"], stream.interval), (stream,), frame)
 
 
@@ -207,11 +216,21 @@ def _control(message: _Frame) -> Control:
     if message.channel == "pong":
         return Control(ControlKind.PONG, "")
     if message.channel == "error":
-        return Control(ControlKind.ERROR, _texts.decode(message.data))
+        return _error(_texts.decode(message.data))
     if message.channel == "subscriptionResponse":
-        asked = _responses.decode(message.data).subscription
+        said = _responses.decode(message.data)
+        if said.method != "subscribe":  # it repeats what was asked, and is no answer to a wish
+            return Control(ControlKind.NOTICE, said.method)
+        asked = said.subscription
         return Control(ControlKind.ACK, "", _key(asked.coin, asked.interval))
     return Control(ControlKind.NOTICE, message.channel)
+
+
+def _error(text: str) -> Control:
+    """Read a refusal, which often quotes what was asked."""
+    coin, interval = _QUOTED_COIN.search(text), _QUOTED_INTERVAL.search(text)
+    key = _key(coin[1], interval[1]) if coin and interval else None
+    return Control(ControlKind.ERROR, text, key)
 
 
 HYPERLIQUID: Final = Hyperliquid(
@@ -228,5 +247,7 @@ HYPERLIQUID: Final = Hyperliquid(
         reach=5000,
         by_span=True,
         time_step_ms=SECOND,
+        frames_per_second_in_all=30,  # 2,000 a minute
+        streams_in_all=1000,
     ),
 )

@@ -37,6 +37,7 @@ from candled_adapters.exchanges.dialect import (
     Closing,
     Control,
     ControlKind,
+    Fact,
     KeepAlive,
     Kline,
     Limits,
@@ -87,6 +88,10 @@ class _Candle(msgspec.Struct, gc=False):
     interval: int
 
 
+class _Result(msgspec.Struct, gc=False):
+    symbol: str = ""
+
+
 class _Frame(msgspec.Struct, gc=False):
     channel: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
@@ -95,6 +100,8 @@ class _Frame(msgspec.Struct, gc=False):
     success: bool | None = None
     error: str = ""
     req_id: int | None = None
+    symbol: str = ""
+    result: _Result | None = None
 
 
 class _Head(msgspec.Struct):
@@ -147,15 +154,15 @@ class Kraken:
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
         """Return a frame for each interval and at most 100 symbols."""
-        ordered = sorted(streams, key=lambda stream: stream.interval)
-        parts: list[tuple[Stream, ...]] = []
-        for _, group in groupby(ordered, key=lambda stream: stream.interval):
-            same = tuple(group)
-            starts = range(0, len(same), _SYMBOLS_PER_FRAME)
-            parts += [same[start : start + _SYMBOLS_PER_FRAME] for start in starts]
-        return [_subscription(number, part) for number, part in enumerate(parts, first_id)]
+        parts = enumerate(_parts(streams), first_id)
+        return [_subscription("subscribe", number, part) for number, part in parts]
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return the same with ``"method":"unsubscribe"``."""
+        parts = enumerate(_parts(streams), first_id)
+        return [_subscription("unsubscribe", number, part) for number, part in parts]
+
+    def parse(self, frame: bytes) -> Sequence[Fact]:
         """Read a frame; every bar counts as open, also those of a snapshot."""
         try:
             message = _frames.decode(frame)
@@ -208,14 +215,25 @@ class Kraken:
         return Refusal(kind, f"{self.name}: {said}", 0.0)
 
 
-def _subscription(number: int, streams: tuple[Stream, ...]) -> Subscription:
+def _parts(streams: Sequence[Stream]) -> list[tuple[Stream, ...]]:
+    """Part streams by interval, and by how many symbols a frame may hold."""
+    ordered = sorted(streams, key=lambda stream: stream.interval)
+    parts: list[tuple[Stream, ...]] = []
+    for _, group in groupby(ordered, key=lambda stream: stream.interval):
+        same = tuple(group)
+        starts = range(0, len(same), _SYMBOLS_PER_FRAME)
+        parts += [same[start : start + _SYMBOLS_PER_FRAME] for start in starts]
+    return parts
+
+
+def _subscription(method: str, number: int, streams: tuple[Stream, ...]) -> Subscription:
     params = {
         "channel": "ohlc",
         "symbol": [stream.symbol.replace("-", "/") for stream in streams],
         "interval": _INTERVALS[streams[0].interval],
-        "snapshot": True,
+        **({"snapshot": True} if method == "subscribe" else {}),
     }
-    frame = {"method": "subscribe", "params": params, "req_id": number}
+    frame = {"method": method, "params": params, "req_id": number}
     return Subscription(number, streams, msgspec.json.encode(frame))
 
 
@@ -254,12 +272,14 @@ def _table(rows: Sequence[tuple[int, str, str, str, str, str, str, int]], stream
 
 
 def _control(message: _Frame) -> Control:
+    named = message.symbol or (message.result.symbol if message.result is not None else "")
+    symbol = named.replace("/", "-")
     if message.error or message.success is False:
-        return Control(ControlKind.ERROR, message.error or "refused", message.req_id)
+        return Control(ControlKind.ERROR, message.error or "refused", message.req_id, symbol)
     if message.method == "pong":
         return Control(ControlKind.PONG, "")
-    if message.method == "subscribe":
-        return Control(ControlKind.ACK, "", message.req_id)
+    if message.method in ("subscribe", "unsubscribe"):
+        return Control(ControlKind.ACK, "", message.req_id, symbol)
     return Control(ControlKind.NOTICE, message.channel or message.method or "unknown frame")
 
 

@@ -8,7 +8,8 @@ Row: open ms, open, high, low, close, vol, volCcy, volCcyQuote, confirm. Of spot
 of contracts `vol` counts contracts and `volCcy` is in base. volCcyQuote is always in quote.
     https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-candlesticks-channel
 Acknowledgement {"id":"1","event":"subscribe","arg":{...},"connId":"..."} for each channel, error
-{"id":"1","event":"error","code":"60018","msg":"..."}, text "pong", and before a cut
+for each that is wrong {"id":"1","event":"error","code":"60018","msg":"Wrong URL or
+channel:candle1H,instId:NOPE-USDT doesn't exist. ..."}, text "pong", and before a cut
 {"event":"notice","code":"64008","msg":"The connection will soon be closed ..."}.
     https://www.okx.com/docs-v5/en/#overview-websocket-connect
 REST, GET /api/v5/market/candles (the newest 1,440) and /history-candles, DESCENDING, the same rows:
@@ -24,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlencode
 
@@ -34,6 +36,7 @@ from candled_adapters.exchanges.dialect import (
     Closing,
     Control,
     ControlKind,
+    Fact,
     KeepAlive,
     Kline,
     Limits,
@@ -42,6 +45,7 @@ from candled_adapters.exchanges.dialect import (
     RefusalKind,
     Request,
     Rows,
+    Sign,
     Subscription,
 )
 from candled_adapters.exchanges.wire import (
@@ -80,6 +84,11 @@ _RECENT_BARS: Final = 1_400  # /candles has 1,440
 _ARGS_PER_FRAME: Final = 100  # all of a frame may be 64 KB
 _PONG: Final = b"pong"
 _CLOSED: Final = "1"
+_PUSH: Final = b'{"arg":'
+_OPEN_ROW: Final = b',"0"]]}'
+_DATA: Final = b',"data":[['
+_NEXT_ROW: Final = b"],["
+_NAMED: Final = re.compile(r"instId:([^,\s]+)")
 _SHUTDOWN: Final = "64008"
 _RATE_LIMITS: Final = ("50011", "50061")
 _UNKNOWN: Final = ("51000", "51001", "51015")  # parameter, instrument, instrument type
@@ -122,6 +131,7 @@ class _Time(msgspec.Struct):
 
 
 _frames: Final = msgspec.json.Decoder(_Frame)
+_args: Final = msgspec.json.Decoder(_Arg)
 _answers: Final = msgspec.json.Decoder(_Answer)
 _heads: Final = msgspec.json.Decoder(_Head)
 _times: Final = msgspec.json.Decoder(_Time)
@@ -154,17 +164,19 @@ class Okx:
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
         """Return frames that ask for channels like ``candle1H`` of ``BTC-USDT``."""
-        starts = range(0, len(streams), _ARGS_PER_FRAME)
-        return [
-            _subscription(number, tuple(streams[start : start + _ARGS_PER_FRAME]))
-            for number, start in enumerate(starts, start=first_id)
-        ]
+        return _frames_of("subscribe", streams, first_id)
 
-    def parse(self, frame: bytes) -> Sequence[Kline | Control]:
-        """Read a frame."""
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+        """Return the same with ``"op":"unsubscribe"``."""
+        return _frames_of("unsubscribe", streams, first_id)
+
+    def parse(self, frame: bytes) -> Sequence[Fact]:
+        """Read a frame; of one whose bytes say that its only bar is open, no more than whose."""
         if frame == _PONG:
             return (Control(ControlKind.PONG, ""),)
         try:
+            if frame.startswith(_PUSH) and frame.endswith(_OPEN_ROW) and _NEXT_ROW not in frame:
+                return _sign(frame[len(_PUSH) : frame.find(_DATA)])
             message = _frames.decode(frame)
             if message.data is None or message.arg is None:
                 return (_control(message),)
@@ -172,7 +184,7 @@ class Okx:
             if name is None:
                 return (Control(ControlKind.NOTICE, f"{message.arg.channel} was not asked for"),)
             return tuple(_kline(message.arg.instId, name, row) for row in message.data)
-        except UNREADABLE as error:
+        except (*UNREADABLE, LookupError) as error:
             raise malformed("frame", error, frame) from error
 
     def time_request(self) -> Request:
@@ -220,13 +232,28 @@ class Okx:
         return Refusal(kind, f"{self.name}: {said}", 0.0)
 
 
-def _subscription(number: int, streams: tuple[Stream, ...]) -> Subscription:
+@lru_cache(maxsize=8192)
+def _sign(arg: bytes) -> tuple[Sign]:
+    """Read the `arg` of a push."""
+    read = _args.decode(arg)
+    return (Sign(read.instId, _NAMES[read.channel]),)
+
+
+def _frames_of(op: str, streams: Sequence[Stream], first_id: int) -> list[Subscription]:
+    starts = range(0, len(streams), _ARGS_PER_FRAME)
+    return [
+        _subscription(op, number, streams[start : start + _ARGS_PER_FRAME])
+        for number, start in enumerate(starts, start=first_id)
+    ]
+
+
+def _subscription(op: str, number: int, streams: Sequence[Stream]) -> Subscription:
     args = [
         {"channel": f"candle{_INTERVALS[stream.interval]}", "instId": stream.symbol}
         for stream in streams
     ]
-    frame = {"id": str(number), "op": "subscribe", "args": args}
-    return Subscription(number, streams, msgspec.json.encode(frame))
+    frame = {"id": str(number), "op": op, "args": args}
+    return Subscription(number, tuple(streams), msgspec.json.encode(frame))
 
 
 def _kline(symbol: str, name: str, row: _Row) -> Kline:
@@ -257,9 +284,11 @@ def _control(message: _Frame) -> Control:
     number = int(message.id) if message.id.isdecimal() else None
     text = f"{message.code} {message.msg}".strip()
     if message.event == "error":
-        return Control(ControlKind.ERROR, text, number)
-    if message.event == "subscribe":
-        return Control(ControlKind.ACK, "", number)
+        named = _NAMED.search(message.msg)
+        return Control(ControlKind.ERROR, text, number, named[1] if named else "")
+    if message.event in ("subscribe", "unsubscribe"):
+        symbol = message.arg.instId if message.arg is not None else ""
+        return Control(ControlKind.ACK, "", number, symbol)
     if message.event == "notice" and message.code == _SHUTDOWN:
         return Control(ControlKind.SHUTDOWN, text)
     return Control(ControlKind.NOTICE, f"{message.event} {text}".strip() or "unknown frame")
@@ -284,5 +313,6 @@ OKX: Final = Okx(
         history_page=300,
         max_age_s=float("inf"),
         lateness_ms=6_000,
+        requests_per_hour=480,
     ),
 )

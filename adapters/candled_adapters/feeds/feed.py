@@ -22,6 +22,7 @@ from candled_adapters.exchanges.dialect import (
     Dialect,
     Kline,
     MalformedFrame,
+    Sign,
     Subscription,
 )
 from candled_adapters.feeds.backlog import Nature, Patience
@@ -200,6 +201,8 @@ class _Shard:
             for fact in facts:
                 if isinstance(fact, Control):
                     events += self._heed(fact)
+                elif isinstance(fact, Sign):
+                    opened += 1
                 elif fact.closed:
                     events += self._closed(fact, moment)
                 else:

@@ -19,6 +19,7 @@ from candled_adapters.exchanges.dialect import (
     MalformedFrame,
     Page,
     RefusalKind,
+    Sign,
 )
 from real import real_data
 
@@ -72,9 +73,19 @@ def test_a_closed_bar_is_read_with_its_exact_numbers(wrapped):
 
 
 def test_an_open_bar_is_not_even_decoded():
-    """A frame that says x:false is passed over, whatever else it holds."""
-    assert SPOT.parse(push(x=False)) == ()
-    assert SPOT.parse(push(x=False)[:-40]) == ()
+    """A frame that says x:false is a sign of its stream's life, whatever else it holds."""
+    assert SPOT.parse(push(x=False)) == (Sign("BTCUSDT", "1h"),)
+    assert SPOT.parse(push(x=False)[:-40]) == (Sign("BTCUSDT", "1h"),)
+
+
+def test_a_sign_of_life_names_its_stream_however_it_is_spelled():
+    """A month is no minute, and a name in other letters comes escaped or not."""
+    frame = push(x=False)
+    assert SPOT.parse(frame.replace(b"kline_1h", b"kline_1M")) == (Sign("BTCUSDT", "1M"),)
+    for name in ("币安人生usdt".encode(), b"\\u5e01\\u5b89\\u4eba\\u751fusdt"):
+        assert SPOT.parse(frame.replace(b"btcusdt", name)) == (Sign("币安人生USDT", "1h"),)
+    with pytest.raises(MalformedFrame, match="found"):
+        SPOT.parse(frame.replace(b"@kline_", b"@trade"))
 
 
 def test_an_open_bar_in_unusual_layout_is_decoded_and_open():
@@ -293,7 +304,9 @@ def test_every_recorded_frame_is_read():
         plain = json.loads(frame)
         k = plain.get("data", plain)["k"]
         if not k["x"]:
-            assert all(isinstance(fact, Kline) and not fact.closed for fact in facts)
+            (fact,) = facts
+            assert (fact.symbol, fact.interval) == (k["s"], k["i"])
+            assert not getattr(fact, "closed", False)
             continue
         (kline,) = facts
         assert isinstance(kline, Kline)
