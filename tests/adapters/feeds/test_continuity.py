@@ -89,7 +89,7 @@ class Bench:
         self.events += self.machine.connected(self.clock.moment())
 
     def disconnect(self) -> None:
-        self.events += self.machine.disconnected("lost")
+        self.events += self.machine.disconnected("lost", self.clock.moment())
 
     def push(self, one: Bar) -> None:
         self.events += self.machine.push(one, self.clock.moment())
@@ -375,7 +375,7 @@ def test_a_bar_that_is_bad_in_history_too_holds_the_stream():
     assert 5 <= bench.settle(300) <= 25
     assert bench.bars == []
     assert bench.machine.state is StreamState.HOLDING
-    assert "low must be" in bench.machine._reason
+    assert "low must be" in bench.machine._standing.reason
     bench.venue.bad.clear()
     bench.settle(31)
     assert bench.bars == [bar(10), bar(11), bar(12), bar(13)][: len(bench.bars)]
@@ -383,15 +383,40 @@ def test_a_bar_that_is_bad_in_history_too_holds_the_stream():
 
 
 def test_a_lost_connection_is_told_and_caught_up():
-    """DOWN at once, LIVE after REST has answered for all that closed meanwhile."""
+    """DEGRADED at once, LIVE after REST has answered for all that closed meanwhile."""
     bench = live()
     bench.disconnect()
     bench.clock.go(5 * 3600)
-    assert bench.settle(10) == 0
     bench.connect()
     bench.settle(1)
     assert bench.bars == [bar(slot) for slot in range(10, 15)]
     assert bench.states[-2:] == [StreamState.DEGRADED, StreamState.LIVE]
+
+
+def test_without_a_connection_rest_is_asked_for_every_bar_that_is_due():
+    """Each bar comes a grace after its end, DEGRADED all the while, with the reason."""
+    bench = live()
+    bench.disconnect()
+    for slot in range(10, 16):
+        bench.clock.go((START + (slot + 1) * HOUR - bench.clock.venue_ms) / 1000 + 2.5)
+        assert bench.settle(0.4) == 0
+        bench.settle(0.7)
+        assert bench.bars[-1] == bar(slot)
+        assert bench.closed[-1].source is Source.REST
+    assert bench.states[-1] is StreamState.DEGRADED
+    assert bench.machine._standing.reason == "lost"
+
+
+def test_a_venue_whose_socket_never_comes_up_is_polled_from_the_start():
+    """History and bars come by REST alone when no subscription is ever made."""
+    bench = Bench(Resume(STREAM, 4, None), Venue(), slot=10.5)
+    bench.machine.contacted(bench.clock.venue_ms, bench.clock.moment())
+    bench.events += bench.machine.concern("connection", "handshake refused: HTTP 403")
+    assert bench.settle(4.5) == 0
+    bench.settle(3 * 3600)
+    assert list(bench.histories[0].bars) == [bar(slot) for slot in range(6, 10)]
+    assert bench.bars == [bar(10), bar(11), bar(12)]
+    assert bench.states == [StreamState.WARMING, StreamState.DEGRADED]
 
 
 def test_a_journal_ahead_of_the_venue_stops_the_stream():
