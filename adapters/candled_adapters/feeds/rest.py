@@ -15,6 +15,7 @@ import httpx
 
 from candled.core.bar import Stream
 from candled.core.clock import ClockSample
+from candled.ports import Act, Hazard
 from candled_adapters.exchanges.dialect import (
     Dialect,
     MalformedFrame,
@@ -64,7 +65,10 @@ class Rest:
         client: httpx.AsyncClient,
         clock: VenueTime,
         stats: SourceStats,
+        told: Callable[[Hazard, Act, str], None] = lambda *_: None,
     ) -> None:
+        """Ask through `client`; `told` hears of limits and of what cannot be read."""
+        self._told = told
         self._dialect = dialect
         self._client = client
         self._clock = clock
@@ -134,6 +138,7 @@ class Rest:
         except MalformedFrame as error:
             self._stats.malformed += 1
             self._stats.malformed_sample = str(error)
+            self._told(Hazard.MALFORMED, Act.QUARANTINE, f"REST: {error}")
             raise self._failure(str(error)) from error
 
     def _check(self, answer: httpx.Response) -> None:
@@ -143,6 +148,8 @@ class Rest:
         if refusal.retry_after_s > 0:
             until = time.monotonic() + refusal.retry_after_s
             self._closed_until = max(self._closed_until, until)
+            wait = f"REST is left alone for {refusal.retry_after_s:g} s"
+            self._told(Hazard.RATE_LIMIT, Act.HOLD, f"{refusal.text}; {wait}")
         raise self._failure(refusal.text, refusal.kind, refusal.retry_after_s)
 
     def _failure(

@@ -11,16 +11,32 @@ import heapq
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from candled.ports import Emit, FeedEvent
+from candled.core.bar import Stream
+from candled.ports import Act, Emit, FeedEvent, Hazard, Incident
+from candled_adapters.exchanges.dialect import Rows
+from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
-from candled_adapters.feeds.rest import NotAnsweredError, Rest
+from candled_adapters.feeds.rest import NotAnsweredError
 from candled_adapters.feeds.venuetime import VenueTime
 
 _TIME_SAMPLES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 _TIME_EVERY_S: Final = 30.0
+_CROWD_S: Final = 60.0
+
+
+class Answers(Protocol):
+    """What is asked of a venue's history. Both raise `NotAnsweredError`."""
+
+    async def server_time(self, after: float) -> int:
+        """Return a server time (UTC ms) asked for at or after `after` (local monotonic s)."""
+        ...
+
+    async def rows(self, stream: Stream, read: Read) -> Rows:
+        """Return the answer to `read`, and nothing that it did not ask for."""
+        ...
 
 
 class Session:
@@ -28,13 +44,16 @@ class Session:
 
     def __init__(
         self,
+        exchange: str,
         clock: VenueTime,
-        rest: Rest,
+        rest: Answers,
         machines: Sequence[Continuity],
         emit: Emit,
+        *,
         questions: int,
     ) -> None:
         self.clock = clock
+        self._exchange = exchange
         self._rest = rest
         self._machines = machines
         self._emit = emit
@@ -47,6 +66,7 @@ class Session:
         self._earlier = asyncio.Event()
         self._up = asyncio.Event()
         self._numbers = itertools.count()
+        self._told_at: dict[Hazard, float] = {}
         self._tasks: asyncio.TaskGroup
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -73,9 +93,22 @@ class Session:
 
     def post(self, events: list[FeedEvent]) -> None:
         """Hand events over without waiting; for few of them."""
-        self._outgoing += events
-        self._none.clear()
-        self._some.set()
+        if events:
+            self._outgoing += events
+            self._none.clear()
+            self._some.set()
+
+    def report(self, hazard: Hazard, act: Act, text: str, stream: Stream | None = None) -> None:
+        """Tell of something that went wrong, and what was done about it."""
+        venue_ms = self.clock.now_ms()
+        self.post([Incident(self._exchange, stream, hazard, act, text, venue_ms)])
+
+    def report_some(self, hazard: Hazard, act: Act, text: str) -> None:
+        """Tell of something that may come in crowds: one a minute stands for all of its kind."""
+        now = time.monotonic()
+        if now - self._told_at.get(hazard, float("-inf")) >= _CROWD_S:
+            self._told_at[hazard] = now
+            self.report(hazard, act, text)
 
     async def _deliver(self) -> None:
         while True:

@@ -1,18 +1,17 @@
-"""The reconnecting websocket: connect, say hello, hand over frames in batches, for ever.
+"""One websocket connection: open it, hand over its frames in batches, say what is to be said.
 
 The only user of the websockets library on the client's side. Knows no venue and no candle: frames
-are bytes, and whoever listens decides what they mean.
+are bytes, whoever listens decides what they mean, and whether another connection follows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Never, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -24,35 +23,37 @@ _BURST: Final = 8  # a batch from here on is worth a look whether more has arriv
 _BURST_WAIT_S: Final = 0.02
 _PENDING: Final = 20_000  # frames read ahead of a listener that is slow
 _CLOSE_S: Final = 0.5
+_LIMITED: Final = (429, 418)
+_DEFAULT_PAUSE_S: Final = 30.0  # when a limit was hit and no Retry-After was given
+_LONGEST_BAN_S: Final = 3 * 86_400.0
+
+#: Sends a text frame, no faster than the venue allows.
+Say = Callable[[bytes], Awaitable[None]]
 
 
 class Listener(Protocol):
     """Who is told. An exception raised here ends the socket: it is a defect, not the network."""
 
-    def hello(self) -> Sequence[bytes]:
-        """Return the text frames to send on a new connection."""
-        ...
-
     async def on_up(self) -> None:
-        """Note that a connection is open; hello follows."""
+        """Note that the connection is open."""
         ...
 
-    async def on_hello(self) -> None:
-        """Note that everything of hello has been sent."""
+    async def speak(self, say: Say) -> Never:
+        """Say what is to be said, as it comes up."""
+        ...
+
+    async def over(self) -> str:
+        """Return why the connection is to end, once it is."""
         ...
 
     async def on_frames(self, frames: list[bytes]) -> None:
         """Take all frames that have arrived since the last call; awaiting it holds the socket."""
         ...
 
-    async def on_down(self, reason: str) -> None:
-        """Note that the connection ended, or could not be made."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class SocketSettings:
-    """Bounds of patience, in seconds."""
+    """Bounds of patience with connections and subscriptions, in seconds."""
 
     connect_s: float = 10.0
     """Until a handshake is given up."""
@@ -61,97 +62,104 @@ class SocketSettings:
     ping_s: float = 20.0
     """Between pings of ours; a lost answer ends the connection after the same time."""
     max_age_s: float = 23.5 * 3600
-    """Reconnect before the venue does it for us."""
+    """Another connection takes over before the venue cuts one for its age."""
     first_retry_s: float = 0.5
     last_retry_s: float = 60.0
-    """Back-off doubles from the first to the last, with full jitter."""
+    """Back-off of connections doubles from the first to the last, with full jitter."""
     stable_s: float = 30.0
     """A connection that lasted this long resets the back-off."""
-    frames_per_second: float = 5.0
-    """What we may send."""
+    ack_s: float = 5.0
+    """A subscription that is not answered by then is taken as made."""
+    data_s: float = 5.0
+    """Until a connection that takes over is taken as good although it has brought no data yet."""
+    calm_s: float = 10.0
+    """A connection that is only old is not handed over so near to a bar's close."""
+    stream_silence_s: float = 180.0
+    """A stream that is silent for so long is subscribed to anew."""
+    last_silence_s: float = 3600.0
+    """For a stream that stays silent that doubles up to this."""
+    first_refusal_s: float = 5.0
+    last_refusal_s: float = 300.0
+    """A refused subscription is asked for again; the pauses double from the first to the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended, or that it could not be made."""
+
+    reason: str
+    """For people."""
+    wait_s: float = 0.0
+    """How long the venue wants to be left alone; 0 when it did not say."""
+    limited: bool = False
+    """Whether the venue refused because of how often it is asked."""
+    mute: bool = False
+    """Whether nothing came although nothing was lost."""
 
 
 class Socket:
-    """One connection that is made again whenever it is lost, until cancelled."""
+    """One connection, from its handshake to its end."""
 
     def __init__(
         self,
         url: str,
         listener: Listener,
         settings: SocketSettings,
-        budget: Budget,
+        paces: Sequence[Budget] = (),
         keepalive: KeepAlive | None = None,
     ) -> None:
+        """Connect to `url`. Every frame of ours is spent of all `paces`."""
         self._url = url
         self._listener = listener
         self._settings = settings
-        self._budget = budget
+        self._paces = paces
         self._keepalive = keepalive
         self._frames: list[bytes] = []
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._over = asyncio.Event()
-        self._over_reason = ""
         self._heard_at = 0.0
 
-    def reconnect(self, reason: str) -> None:
-        """Give up the present connection; the next follows."""
-        self._over_reason = reason
-        self._over.set()
-
-    async def run(self) -> None:
-        """Keep a connection; return never, raise only what the listener raises."""
-        failures = 0
-        while True:
-            await self._budget.spend()
-            started = time.monotonic()
-            reason, pause_s = await self._connection()
-            await self._listener.on_down(reason)
-            lasted = time.monotonic() - started
-            failures = 1 if lasted >= self._settings.stable_s else failures + 1
-            await asyncio.sleep(max(pause_s, self._backoff(failures)))
-
-    def _backoff(self, failures: int) -> float:
-        bound = self._settings.first_retry_s * 2.0 ** min(failures - 1, 30)
-        return random.uniform(0.0, min(bound, self._settings.last_retry_s))
-
-    async def _connection(self) -> tuple[str, float]:
-        """Live through one connection; return why it ended and what pause the venue asks for."""
-        settings = self._settings
+    async def run(self) -> Ending:
+        """Live through the connection; raise only what the listener raises."""
         try:
             async with connect(
                 self._url,
-                open_timeout=settings.connect_s,
-                ping_interval=settings.ping_s,
-                ping_timeout=settings.ping_s,
+                open_timeout=self._settings.connect_s,
+                ping_interval=None,  # pings count as frames of ours: they are sent at their pace
                 close_timeout=_CLOSE_S,
                 compression=None,
                 max_queue=_PENDING,
             ) as connection:
-                return await self._serve(connection), 0.0
+                return await self._serve(connection)
         except InvalidStatus as error:
             status = error.response.status_code
-            return f"handshake refused: HTTP {status}", _pause(error)
+            wait_s = _retry_after_s(error)
+            limited = status in _LIMITED or wait_s > 0
+            wait_s = wait_s or (_DEFAULT_PAUSE_S if limited else 0.0)
+            return Ending(f"handshake refused: HTTP {status}", wait_s, limited)
         except (OSError, TimeoutError, WebSocketException) as error:
-            return f"cannot connect: {error or type(error).__name__}", 0.0
+            return Ending(f"cannot connect: {error or type(error).__name__}")
 
-    async def _serve(self, connection: ClientConnection) -> str:
-        self._frames = []
-        for event in (self._arrived, self._taken, self._over):
-            event.clear()
+    async def _serve(self, connection: ClientConnection) -> Ending:
         self._heard_at = time.monotonic()
         await self._listener.on_up()
         try:
-            reason = await _first(
-                self._read(connection), self._greet(connection), self._deliver(), self._watch()
+            ending = await _first(
+                self._read(connection),
+                self._speak(connection),
+                self._keep_alive(connection),
+                self._ping(connection),
+                self._deliver(),
+                self._watch(),
+                self._over(),
             )
         finally:
             await connection.close()  # as a normal end, whatever the reason
         if self._frames:
             await self._listener.on_frames(self._take())
-        return reason
+        return ending
 
-    async def _read(self, connection: ClientConnection) -> str:
+    async def _read(self, connection: ClientConnection) -> Ending:
         """Move frames to the batch; only waits when nothing more has arrived."""
         try:
             while True:
@@ -162,9 +170,9 @@ class Socket:
                     self._taken.clear()
                     await self._taken.wait()
         except ConnectionClosed as error:
-            return f"connection lost: {error}"
+            return Ending(f"connection lost: {error}")
 
-    async def _deliver(self) -> str:
+    async def _deliver(self) -> Ending:
         while True:
             await self._arrived.wait()
             self._heard_at = time.monotonic()
@@ -187,50 +195,66 @@ class Socket:
         self._taken.set()
         return frames
 
-    async def _greet(self, connection: ClientConnection) -> str:
-        """Send hello no faster than the venue allows, then keep the connection alive."""
-        try:
-            for frame in self._listener.hello():
-                await connection.send(frame.decode())
-                await asyncio.sleep(1.0 / self._settings.frames_per_second)
-        except ConnectionClosed as error:
-            return f"connection lost: {error}"
-        await self._listener.on_hello()
-        return await self._keep_alive(connection)
+    async def _pace(self) -> None:
+        for pace in self._paces:
+            await pace.spend()
 
-    async def _keep_alive(self, connection: ClientConnection) -> str:
+    async def _speak(self, connection: ClientConnection) -> Ending:
+        async def say(frame: bytes) -> None:
+            await self._pace()
+            await connection.send(frame.decode())
+
+        try:
+            await self._listener.speak(say)
+        except ConnectionClosed as error:
+            return Ending(f"connection lost: {error}")
+
+    async def _over(self) -> Ending:
+        return Ending(await self._listener.over())
+
+    async def _keep_alive(self, connection: ClientConnection) -> Ending:
         """Say what the venue wants to hear now and then, for ever."""
         if self._keepalive is None:
             return await asyncio.Future()
         try:
             while True:
                 await asyncio.sleep(self._keepalive.every_s)
+                await self._pace()
                 await connection.send(self._keepalive.frame.decode())
         except ConnectionClosed as error:
-            return f"connection lost: {error}"
+            return Ending(f"connection lost: {error}")
 
-    async def _watch(self) -> str:
-        """End a connection that is silent, too old, or given up."""
-        oldest = time.monotonic() + self._settings.max_age_s
+    async def _ping(self, connection: ClientConnection) -> Ending:
+        """Ask now and then whether the other end is there."""
+        try:
+            while True:
+                await asyncio.sleep(self._settings.ping_s)
+                await self._pace()
+                answered = await connection.ping()
+                await asyncio.wait_for(answered, self._settings.ping_s)
+        except ConnectionClosed as error:
+            return Ending(f"connection lost: {error}")
+        except TimeoutError:
+            return Ending(f"connection lost: no pong within {self._settings.ping_s:g} s")
+
+    async def _watch(self) -> Ending:
+        """End a connection that is silent."""
+        silence_s = self._settings.silence_s
         while True:
-            silent = self._heard_at + self._settings.silence_s
-            left = min(silent, oldest) - time.monotonic()
-            if left <= 0:
-                return "no frames for too long" if silent < oldest else "old enough to be renewed"
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._over.wait()
-                    return self._over_reason
+            left_s = self._heard_at + silence_s - time.monotonic()
+            if left_s <= 0:
+                return Ending(f"no frames for {silence_s:g} s", mute=True)
+            await asyncio.sleep(left_s)
 
 
-def _pause(error: InvalidStatus) -> float:
-    try:
-        return max(0.0, float(error.response.headers.get("Retry-After", "")))
-    except ValueError:
-        return 0.0
+def _retry_after_s(error: InvalidStatus) -> float:
+    with contextlib.suppress(ValueError):
+        wait_s = float(error.response.headers.get("Retry-After", ""))
+        return min(max(0.0, wait_s), _LONGEST_BAN_S)
+    return 0.0
 
 
-async def _first(*coroutines: Coroutine[Any, Any, str]) -> str:
+async def _first(*coroutines: Coroutine[Any, Any, Ending]) -> Ending:
     """Return what the first to end returns (or raise what it raised); the others are cancelled."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:

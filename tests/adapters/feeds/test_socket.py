@@ -1,4 +1,4 @@
-"""The reconnecting websocket, against real servers on loopback."""
+"""One websocket connection, against real servers on loopback."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import contextlib
 import http
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Never
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
-from candled_adapters.feeds.socket import Budget, Socket, SocketSettings
+from candled_adapters.exchanges.dialect import KeepAlive
+from candled_adapters.feeds.budget import Budget, evenly
+from candled_adapters.feeds.socket import Ending, Say, Socket, SocketSettings
 
-QUICK = SocketSettings(
-    connect_s=2.0, first_retry_s=0.01, last_retry_s=0.05, frames_per_second=1000.0
-)
+QUICK = SocketSettings(connect_s=2.0)
 
 
 class Heard:
@@ -24,26 +27,26 @@ class Heard:
     def __init__(self, hello: tuple[bytes, ...] = ()) -> None:
         self.greeting = hello
         self.ups = 0
-        self.greeted = 0
         self.batches: list[list[bytes]] = []
-        self.downs: list[str] = []
         self.slow_s = 0.0
-
-    def hello(self) -> tuple[bytes, ...]:
-        return self.greeting
+        self.enough = asyncio.Event()
 
     async def on_up(self) -> None:
         self.ups += 1
 
-    async def on_hello(self) -> None:
-        self.greeted += 1
+    async def speak(self, say: Say) -> Never:
+        for frame in self.greeting:
+            await say(frame)
+        await asyncio.Future()
+        raise AssertionError
+
+    async def over(self) -> str:
+        await self.enough.wait()
+        return "it was enough"
 
     async def on_frames(self, frames: list[bytes]) -> None:
         self.batches.append(list(frames))
         await asyncio.sleep(self.slow_s)
-
-    async def on_down(self, reason: str) -> None:
-        self.downs.append(reason)
 
     @property
     def frames(self) -> list[bytes]:
@@ -59,7 +62,7 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
-Body = Callable[[Server, Socket], Awaitable[None]]
+Body = Callable[[asyncio.Task[Ending]], Awaitable[None]]
 
 
 def port_of(server: Server) -> int:
@@ -74,29 +77,30 @@ def play(
     handler: Handler,
     heard: Heard,
     body: Body,
+    *,
     settings: SocketSettings = QUICK,
-    budget: tuple[int, float] = (300, 300.0),
+    paces: tuple[Budget, ...] = (),
+    keepalive: KeepAlive | None = None,
     **options,
 ) -> None:
-    """Run a server and a socket to it while `body` looks on."""
+    """Run a server and a connection to it while `body` looks on."""
 
     async def main() -> None:
         async with serve(handler, "127.0.0.1", 0, **options) as server:
             url = f"ws://127.0.0.1:{port_of(server)}/"
-            socket = Socket(url, heard, settings, Budget(*budget))
+            socket = Socket(url, heard, settings, paces, keepalive)
             running = asyncio.create_task(socket.run())
             try:
-                await body(server, socket)
+                await body(running)
             finally:
                 running.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
+                await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(main())
 
 
-def test_hello_is_sent_and_frames_arrive_as_bytes():
-    """The greeting goes out as text after the connection is up; answers come back."""
+def test_what_is_said_is_sent_and_frames_arrive_as_bytes():
+    """What the listener says goes out as text after the connection is up; answers come back."""
     heard = Heard((b"one", b"two"))
     got: list[str | bytes] = []
 
@@ -105,30 +109,33 @@ def test_hello_is_sent_and_frames_arrive_as_bytes():
             await connection.send(message)
             got.append(message)
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: len(heard.frames) == 2 and heard.greeted)
+    async def body(_running: asyncio.Task[Ending]) -> None:
+        await until(lambda: len(heard.frames) == 2)
         assert got == ["one", "two"]
         assert heard.frames == [b"one", b"two"]
-        assert (heard.ups, heard.downs) == (1, [])
+        assert heard.ups == 1
 
     play(echo, heard, body)
 
 
-def test_hello_is_no_faster_than_the_venue_allows():
-    """At ten frames a second, four of them take at least three tenths."""
+def test_everything_that_is_said_keeps_the_pace():
+    """At ten frames a second what is said and the keep-alive never come closer than a tenth."""
     heard = Heard((b"1", b"2", b"3", b"4"))
     times: list[float] = []
 
     async def note(connection: ServerConnection) -> None:
-        while True:
-            await connection.recv()
-            times.append(time.monotonic())
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.recv()
+                times.append(time.monotonic())
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: len(times) == 4)
-        assert times[-1] - times[0] >= 0.28
+    async def body(_running: asyncio.Task[Ending]) -> None:
+        await until(lambda: len(times) == 8)
+        gaps = [after - before for before, after in pairwise(times)]
+        assert min(gaps) >= 0.08
+        assert times[-1] - times[0] >= 0.68
 
-    play(note, heard, body, SocketSettings(frames_per_second=10.0))
+    play(note, heard, body, paces=(evenly(10.0),), keepalive=KeepAlive(b"ping", 0.02))
 
 
 def test_a_burst_is_one_batch():
@@ -142,7 +149,7 @@ def test_a_burst_is_one_batch():
             await connection.send(b"%d" % number + b" " * 300)
         await connection.wait_closed()
 
-    async def body(_server: Server, _socket: Socket) -> None:
+    async def body(_running: asyncio.Task[Ending]) -> None:
         await until(lambda: heard.ups)
         told.set()
         await until(lambda: len(heard.frames) == 1000)
@@ -163,7 +170,7 @@ def test_a_slow_listener_gets_everything_in_order():
             await asyncio.sleep(0)
         await connection.wait_closed()
 
-    async def body(_server: Server, _socket: Socket) -> None:
+    async def body(_running: asyncio.Task[Ending]) -> None:
         await until(lambda: len(heard.frames) == 200)
         assert [int(frame) for frame in heard.frames] == list(range(200))
 
@@ -171,8 +178,8 @@ def test_a_slow_listener_gets_everything_in_order():
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011])
-def test_a_closed_connection_is_made_again(code):
-    """Whatever the code, the last frames are delivered, the reason told, and hello said anew."""
+def test_a_closed_connection_ends_with_its_reason(code):
+    """Whatever the code, the last frames are delivered and the reason told."""
     heard = Heard((b"hi",))
 
     async def leave(connection: ServerConnection) -> None:
@@ -180,162 +187,138 @@ def test_a_closed_connection_is_made_again(code):
         await connection.send(b"last words")
         await connection.close(code)
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: heard.ups >= 3)
-        assert len(heard.frames) >= 2
-        assert str(code) in heard.downs[0]
+    async def body(running: asyncio.Task[Ending]) -> None:
+        ending = await asyncio.wait_for(running, 5)
+        assert heard.frames == [b"last words"]
+        assert str(code) in ending.reason
+        assert not ending.limited
 
     play(leave, heard, body)
 
 
-def test_a_reset_connection_is_made_again():
+def test_a_reset_connection_ends():
     """A TCP reset is as good as a close."""
-    heard = Heard()
 
     async def reset(connection: ServerConnection) -> None:
         connection.transport.abort()
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: heard.ups >= 3)
+    async def body(running: asyncio.Task[Ending]) -> None:
+        assert "connection lost" in (await asyncio.wait_for(running, 5)).reason
 
-    play(reset, heard, body)
+    play(reset, Heard(), body)
 
 
-def test_a_server_that_is_away_is_tried_for_ever():
-    """Refused connections are told and tried again; it comes up when the server does."""
+def test_a_server_that_is_away_is_told():
+    """A connection that cannot be made is an ending, not an exception."""
 
     async def main() -> None:
-        heard = Heard()
         async with serve(stay, "127.0.0.1", 0) as server:
             port = port_of(server)
-        socket = Socket(f"ws://127.0.0.1:{port}/", heard, QUICK, Budget(300, 300))
-        running = asyncio.create_task(socket.run())
-        await until(lambda: len(heard.downs) >= 3)
-        assert "cannot connect" in heard.downs[0]
-        async with serve(stay, "127.0.0.1", port):
-            await until(lambda: heard.ups == 1)
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+        ending = await Socket(f"ws://127.0.0.1:{port}/", Heard(), QUICK).run()
+        assert "cannot connect" in ending.reason
 
     asyncio.run(main())
 
 
-def test_a_refused_handshake_obeys_retry_after():
-    """HTTP 429 with Retry-After: 1 keeps the socket away for a second."""
-    heard = Heard()
-    asked: list[float] = []
+@pytest.mark.parametrize(("retry_after", "wait_s"), [("7", 7.0), ("soon", 30.0), (None, 30.0)])
+def test_a_refused_handshake_says_how_long_to_stay_away(retry_after, wait_s):
+    """HTTP 429 with Retry-After, or a while when it does not say."""
 
     def refuse(connection: ServerConnection, _request):
-        asked.append(time.monotonic())
         response = connection.respond(http.HTTPStatus.TOO_MANY_REQUESTS, "slow down")
-        response.headers["Retry-After"] = "1"
+        if retry_after is not None:
+            response.headers["Retry-After"] = retry_after
         return response
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: len(asked) == 2)
-        assert asked[1] - asked[0] >= 0.99
-        assert heard.downs[0] == "handshake refused: HTTP 429"
+    async def body(running: asyncio.Task[Ending]) -> None:
+        ending = await asyncio.wait_for(running, 5)
+        assert ending == Ending("handshake refused: HTTP 429", wait_s, limited=True)
 
-    play(stay, heard, body, process_request=refuse)
+    play(stay, Heard(), body, process_request=refuse)
 
 
 def test_silence_ends_a_connection():
     """A connection that answers pings but brings no frame is given up."""
-    heard = Heard()
-    settings = SocketSettings(silence_s=0.1, first_retry_s=0.01, last_retry_s=0.05)
+    settings = SocketSettings(silence_s=0.15, ping_s=0.05)
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: heard.ups >= 2)
-        assert heard.downs[0] == "no frames for too long"
+    async def body(running: asyncio.Task[Ending]) -> None:
+        ending = await asyncio.wait_for(running, 5)
+        assert ending == Ending("no frames for 0.15 s", mute=True)
 
-    play(stay, heard, body, settings)
+    play(stay, Heard(), body, settings=settings)
 
 
 def test_frames_keep_a_connection():
     """As long as anything comes within the limit, nothing is given up."""
     heard = Heard()
-    settings = SocketSettings(silence_s=0.2, first_retry_s=0.01, last_retry_s=0.05)
 
     async def tick(connection: ServerConnection) -> None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(ConnectionClosed):
             while True:
                 await connection.send(b"tick")
                 await asyncio.sleep(0.05)
 
-    async def body(_server: Server, _socket: Socket) -> None:
+    async def body(running: asyncio.Task[Ending]) -> None:
         await until(lambda: len(heard.frames) >= 12)
-        assert heard.downs == []
+        assert not running.done()
 
-    play(tick, heard, body, settings)
+    play(tick, heard, body, settings=SocketSettings(silence_s=0.2))
 
 
-def test_an_old_connection_is_renewed():
-    """The venue's age limit is met by a reconnect of our own."""
+def test_a_lost_pong_ends_a_connection():
+    """Nobody is at the other end although TCP still stands."""
+
+    async def stop_reading(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await connection.wait_closed()
+
+    async def body(running: asyncio.Task[Ending]) -> None:
+        ending = await asyncio.wait_for(running, 5)
+        assert ending.reason == "connection lost: no pong within 0.1 s"
+
+    settings = SocketSettings(ping_s=0.1)
+    play(stop_reading, Heard(), body, settings=settings, close_timeout=0.2)
+
+
+def test_whoever_listens_may_end_it():
+    """What has arrived is delivered, and the other end sees a normal close."""
     heard = Heard()
-    settings = SocketSettings(max_age_s=0.1, first_retry_s=0.01, last_retry_s=0.05)
+    seen: list[int | None] = []
 
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: heard.ups >= 2)
-        assert heard.downs[0] == "old enough to be renewed"
+    async def watch(connection: ServerConnection) -> None:
+        await connection.send(b"x")
+        await connection.wait_closed()
+        seen.append(connection.close_code)
 
-    play(stay, heard, body, settings)
+    async def body(running: asyncio.Task[Ending]) -> None:
+        await until(lambda: heard.ups)
+        heard.enough.set()
+        assert (await asyncio.wait_for(running, 5)).reason == "it was enough"
+        await until(lambda: seen)
+        assert seen == [1000]
 
-
-def test_whoever_listens_may_ask_for_a_new_connection():
-    """As after a shutdown notice; the reason is passed on."""
-    heard = Heard()
-
-    async def body(_server: Server, socket: Socket) -> None:
-        await until(lambda: heard.ups == 1)
-        socket.reconnect("told to leave")
-        await until(lambda: heard.ups == 2)
-        assert heard.downs == ["told to leave"]
-
-    play(stay, heard, body)
-
-
-def test_the_venues_limit_on_connects_is_kept():
-    """With three connects in 0.4 s, the seventh comes 0.8 s after the first at the earliest."""
-    heard = Heard()
-    times: list[float] = []
-
-    async def reset(connection: ServerConnection) -> None:
-        times.append(time.monotonic())
-        connection.transport.abort()
-
-    async def body(_server: Server, _socket: Socket) -> None:
-        await until(lambda: len(times) >= 7)
-        assert times[6] - times[0] >= 0.75
-
-    settings = SocketSettings(first_retry_s=0.001, last_retry_s=0.001)
-    play(reset, heard, body, settings, budget=(3, 0.4))
+    play(watch, heard, body)
 
 
 def test_cancelling_closes_cleanly_and_fast():
     """The server sees a proper close; ours is over within a second, even if it does not answer."""
+    heard = Heard()
+    seen: list[int | None] = []
 
-    async def main() -> None:
-        heard = Heard()
-        seen: list[int | None] = []
+    async def watch(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+        seen.append(connection.close_code)
 
-        async def watch(connection: ServerConnection) -> None:
-            await connection.wait_closed()
-            seen.append(connection.close_code)
+    async def body(running: asyncio.Task[Ending]) -> None:
+        await until(lambda: heard.ups)
+        began = time.monotonic()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert time.monotonic() - began < 1.0
+        await until(lambda: seen)
+        assert seen == [1000]
 
-        async with serve(watch, "127.0.0.1", 0) as server:
-            url = f"ws://127.0.0.1:{port_of(server)}/"
-            running = asyncio.create_task(Socket(url, heard, QUICK, Budget(300, 300)).run())
-            await until(lambda: heard.ups)
-            began = time.monotonic()
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-            assert time.monotonic() - began < 1.0
-            await until(lambda: seen)
-            assert seen == [1000]
-
-    asyncio.run(main())
+    play(watch, heard, body)
 
 
 def test_a_defect_of_the_listener_is_not_hidden():
@@ -349,11 +332,49 @@ def test_a_defect_of_the_listener_is_not_hidden():
         await connection.send(b"x")
         await connection.wait_closed()
 
+    async def body(running: asyncio.Task[Ending]) -> None:
+        with pytest.raises(RuntimeError, match="cannot read"):
+            await asyncio.wait_for(running, 5)
+
+    play(speak, Broken(), body)
+
+
+def test_a_budget_keeps_a_limit_in_every_window():
+    """With three in 0.3 s, the seventh comes 0.6 s after the first at the earliest."""
+
     async def main() -> None:
-        async with serve(speak, "127.0.0.1", 0) as server:
-            url = f"ws://127.0.0.1:{port_of(server)}/"
-            socket = Socket(url, Broken(), QUICK, Budget(300, 300))
-            with pytest.raises(RuntimeError, match="cannot read"):
-                await asyncio.wait_for(socket.run(), 5)
+        budget, times = Budget(3, 0.3), list[float]()
+
+        async def spend() -> None:
+            await budget.spend()
+            times.append(time.monotonic())
+
+        await asyncio.gather(*(spend() for _ in range(7)))
+        assert times[2] - times[0] < 0.2
+        assert times[3] - times[0] >= 0.29
+        assert times[6] - times[0] >= 0.59
+
+    asyncio.run(main())
+
+
+def test_a_closed_budget_holds_back_even_those_who_wait_already():
+    """Two at a time again once it opens: nobody's turn is forgotten, none comes in a crowd."""
+
+    async def main() -> None:
+        budget, times = Budget(2, 0.1), list[float]()
+
+        async def spend() -> None:
+            await budget.spend()
+            times.append(time.monotonic())
+
+        began = time.monotonic()
+        waiting = [asyncio.create_task(spend()) for _ in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        budget.close(0.3)
+        await asyncio.gather(*waiting)
+        late = [at for at in times if at - began >= 0.29]
+        assert len(late) == 3
+        assert late[2] - late[0] >= 0.09
 
     asyncio.run(main())
