@@ -234,7 +234,8 @@ def test_the_client_keeps_the_connection_alive(case: Case):
     keepalive = case.dialect.keepalive
     if keepalive is None:
         return  # the venue pings in the protocol, or beats by itself
-    often = replace(hurried(case.dialect), keepalive=KeepAlive(keepalive.frame, 0.05))
+    quick = hurried(case.dialect, frames_per_second=1000)
+    often = replace(quick, keepalive=KeepAlive(keepalive.frame, 0.05))
     table = candles(340, case.symbol)[case.symbol]
 
     async def body(scene: Scene) -> None:
