@@ -186,10 +186,10 @@ class Continuity:
         for bar in found.revised:
             self._stats.revised += 1
             text = f"history shows other numbers for the bar of {iso(bar.open_time)}: {bar}"
-            events += (
-                tell(Hazard.REVISED_BAR, Act.REVISE, text, moment, bar.open_time),
-                BarRevised(self.stream, bar, moment.wall_ns, moment.venue_ms),
-            )
+            act = Act.REVISE if self._patience.audit_corrects else Act.FLAG
+            events.append(tell(Hazard.REVISED_BAR, act, text, moment, bar.open_time))
+            if self._patience.audit_corrects:
+                events.append(BarRevised(self.stream, bar, moment.wall_ns, moment.venue_ms))
         return events
 
     # --- what it wants ----------------------------------------------------------------------

@@ -186,3 +186,14 @@ def test_a_machine_tells_a_revision_with_its_bar():
     assert isinstance(revised, BarRevised)
     assert revised.bar == other
     assert stats.revised == 1
+
+
+def test_a_machine_that_must_not_correct_only_tells():
+    """FLAG instead of REVISE, once, and no bar."""
+    stream = Stream("sim", "BTCUSDT", "1h")
+    patience = replace(PATIENCE, audit_corrects=False)
+    resume = Resume(stream, 0, START + 3 * HOUR, recent=Bars.of([bar(2), bar(3)]))
+    machine = Continuity(resume, Nature(100), SourceStats(), patience)
+    answer = rows(bar(2), bar(3, close=99.0), bar(4), bar(5))
+    told = [event for _ in range(4) for event in machine.audited(answer, moment(3.0))]
+    assert [(event.hazard, event.act) for event in told] == [(Hazard.REVISED_BAR, Act.FLAG)]
