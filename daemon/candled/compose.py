@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,7 +40,8 @@ from candled.service import Service
 from candled.tally import Tally
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.registry import DIALECTS, dialect_problem, interval_problem
-from candled_adapters.feeds.feed import VenueFeed
+from candled_adapters.feeds.backlog import Patience
+from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
@@ -213,6 +214,17 @@ def _feed(name: str, config: ExchangeConfig) -> VenueFeed:
         dialect,
         websocket_base=config.ws_url or dialect.websocket_base,
         rest_base=config.rest_url or dialect.rest_base,
+        settings=FeedSettings(patience=_patience(config)),
+    )
+
+
+def _patience(config: ExchangeConfig) -> Patience:
+    usual = Patience()
+    return replace(
+        usual,
+        audit_reach=0 if config.audit == "off" else usual.audit_reach,
+        audit_corrects=config.audit == "correct",
+        max_jump=config.max_jump,
     )
 
 

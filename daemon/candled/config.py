@@ -134,6 +134,11 @@ class ExchangeConfig(_Part):
     ws_url: Annotated[str, AfterValidator(_ws_url)] | None = None
     """Another host than the venue's own, e.g. a regional one or the simulator."""
     rest_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    audit: Literal["correct", "flag", "off"] = "correct"
+    """What follows when the venue's history shows a bar otherwise than it came: a correction, or
+    only a word of it; off: it is not asked."""
+    max_jump: Annotated[float, Field(gt=1)] = 50.0
+    """A bar whose price or unit of volume is so many times another holds its stream."""
 
 
 class PolicyConfig(_Part):

@@ -44,6 +44,8 @@ class Patience:
     """So long after a bar went out, history is asked what it says of it ..."""
     audit_reach: int = 48
     """... and of so many bars before it; 0: nothing is compared."""
+    audit_corrects: bool = True
+    """Whether a bar that history shows otherwise is revised; if not, that is only told."""
     halted_bars: int = 5
     """A stream without a bar for so many is taken as halted."""
     max_jump: float = 50.0

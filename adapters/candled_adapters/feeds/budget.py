@@ -30,6 +30,17 @@ class Budget:
             if turn >= self._not_before:
                 return  # else the venue has closed its door meanwhile: wait for another turn
 
+    async def spare(self) -> None:
+        """Wait until no more than half of what is allowed is used, and count one more."""
+        while (wait := self._until_half()) > 0:  # noqa: ASYNC110 - nothing but time ends it
+            await asyncio.sleep(wait)
+        self._times.append(time.monotonic())
+
+    def _until_half(self) -> float:
+        """Return how long until no more than half of the window's approaches lie within it (s)."""
+        half = (len(self._times) + 1) // 2
+        return self._times[-half] + self._window_s - time.monotonic()
+
     def close(self, seconds: float) -> None:
         """Let nobody through for so long: the venue wants to be left alone."""
         self._not_before = max(self._not_before, time.monotonic() + seconds)

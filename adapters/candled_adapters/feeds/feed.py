@@ -36,6 +36,8 @@ class FeedSettings:
     rest_concurrency: int = 8
     """Questions under way at once, until what was answered has been taken."""
     rest_timeout_s: float = 10.0
+    max_skew_s: float = float("inf")
+    """How far the venue's clock may differ from this machine's; infinite for a simulated venue."""
 
 
 class VenueFeed:
@@ -52,12 +54,12 @@ class VenueFeed:
     ) -> None:
         self.exchange = exchange
         self.stats = SourceStats()
-        self._time = VenueTime(self._rearm)
+        self._settings = settings or FeedSettings()
+        self._time = VenueTime(self._rearm, self._settings.max_skew_s)
         self.clock: Clock = self._time
         self._dialect = dialect
         self._websocket_base = websocket_base
         self._rest_base = rest_base
-        self._settings = settings or FeedSettings()
         self._session: Session | None = None
 
     async def run(self, resume: Sequence[Resume], emit: Emit) -> None:

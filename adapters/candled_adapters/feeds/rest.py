@@ -105,17 +105,17 @@ class Rest:
         step_ms = self._dialect.limits.time_step_ms
         self._clock.add(ClockSample(asked, time.monotonic(), server_ms, step_ms))
 
-    async def rows(self, stream: Stream, read: Read) -> Rows:
+    async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
         """Return the answer to `read`, and nothing that it did not ask for."""
         page = Page(read.start_ms, read.end_ms, read.limit, read.server_ms)
         request = self._dialect.history_request(stream, page)
-        await self._allowed()
+        await self._allowed(urgent=urgent)
         rows = await self._ask(request, lambda body: self._dialect.parse_history(body, stream))
         return clipped(rows, page)
 
-    async def _allowed(self) -> None:
+    async def _allowed(self, *, urgent: bool = True) -> None:
         """Wait for the venue's limits and its Retry-After, or say that this takes long."""
-        await self._budget.spend()
+        await (self._budget.spend() if urgent else self._budget.spare())
         while (left := self._closed_until - time.monotonic()) > 0:
             if left > _SHORT_WAIT_S:
                 reason = f"the venue wants to be left alone for {left:.0f} s"

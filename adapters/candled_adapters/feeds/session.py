@@ -17,6 +17,7 @@ from candled.core.bar import Stream
 from candled.ports import Act, Emit, FeedEvent, Hazard, Incident
 from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import Read
+from candled_adapters.feeds.clockwatch import ClockWatch
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
 from candled_adapters.feeds.rest import NotAnsweredError
@@ -25,6 +26,7 @@ from candled_adapters.feeds.venuetime import VenueTime
 _TIME_SAMPLES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 _TIME_EVERY_S: Final = 30.0
 _CROWD_S: Final = 60.0
+_AUDIT_S: Final = 0.5
 
 
 class Answers(Protocol):
@@ -34,8 +36,11 @@ class Answers(Protocol):
         """Return a server time (UTC ms) asked for at or after `after` (local monotonic s)."""
         ...
 
-    async def rows(self, stream: Stream, read: Read) -> Rows:
-        """Return the answer to `read`, and nothing that it did not ask for."""
+    async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
+        """Return the answer to `read`, and nothing that it did not ask for.
+
+        What is not urgent waits until the venue's limits have room to spare.
+        """
         ...
 
 
@@ -66,6 +71,8 @@ class Session:
         self._earlier = asyncio.Event()
         self._up = asyncio.Event()
         self._numbers = itertools.count()
+        self._clock_watch = ClockWatch(exchange, clock)
+        self._doubt = ""
         self._told_at: dict[Hazard, float] = {}
         self._tasks: asyncio.TaskGroup
 
@@ -75,6 +82,7 @@ class Session:
         tasks.create_task(self._deliver())
         tasks.create_task(self._wake())
         tasks.create_task(self._keep_time())
+        tasks.create_task(self._compare())
 
     def moment(self) -> Moment:
         """Return now, on all clocks."""
@@ -178,13 +186,31 @@ class Session:
 
     async def _ask(self, machine: Continuity) -> None:
         try:
-            read = machine.read(await self._rest.server_time(machine.fresh_after))
+            server_ms = await self._rest.server_time(machine.fresh_after)
+            read = machine.read(server_ms, sure=not self._doubt)
             rows = await self._rest.rows(machine.stream, read)
         except NotAnsweredError as error:
             events = machine.failed(str(error), self.moment(), unknown=error.unknown)
         else:
             events = machine.answer(read, rows, self.moment())
         await self.out(events)
+
+    async def _compare(self) -> None:
+        """Bring history's word on what went out to the machines whose audit is due, for ever."""
+        while True:
+            await asyncio.sleep(_AUDIT_S)
+            for machine in self._machines:
+                read = machine.audit.question(self.moment())
+                if read is not None:
+                    await self._audit(machine, read)
+
+    async def _audit(self, machine: Continuity, read: Read) -> None:
+        try:
+            rows = await self._rest.rows(machine.stream, read, urgent=False)
+        except NotAnsweredError:
+            machine.audit.failed(self.moment())
+        else:
+            await self.out(machine.audited(rows, self.moment()))
 
     # --- time --------------------------------------------------------------------------------
 
@@ -208,3 +234,10 @@ class Session:
             await self._rest.server_time(time.monotonic())
         except NotAnsweredError:
             return  # counted there; the old fit has to do
+        moment = self.moment()
+        news = self._clock_watch.look(moment)
+        self.post([] if news is None else [news])
+        doubt = self.clock.doubt(moment.local_s)
+        if doubt != self._doubt:
+            self._doubt = doubt
+            self.post([e for m in self._machines for e in m.concern("clock", doubt or None)])

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import HOUR, Bar, Bars, Interval, Stream
 from candled.core.decision import BarClosed, Source
-from candled.ports import FeedEvent, History, Resume, StreamHealth, StreamState
+from candled.ports import (
+    Act,
+    FeedEvent,
+    Hazard,
+    History,
+    Incident,
+    Resume,
+    StreamHealth,
+    StreamState,
+)
 from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import Nature, Patience, Read, Sightings
 from candled_adapters.feeds.continuity import Continuity
@@ -437,6 +447,139 @@ def test_an_unknown_symbol_stops_the_stream():
     assert bench.settle(25) == 0
 
 
+def incidents(bench: Bench) -> list[tuple[Hazard, Act]]:
+    return [(e.hazard, e.act) for e in bench.events if isinstance(e, Incident)]
+
+
+def test_a_second_connection_that_pushes_the_same_is_no_hazard():
+    """While one connection takes over from another both push; the same one twice is a duplicate."""
+    bench = live()
+    bench.clock.go(1800)
+    for line in (1, 2):
+        bench.events += bench.machine.push(bar(10), bench.clock.moment(), line)
+    assert incidents(bench) == []
+    assert bench.stats.overlapped == 1
+    bench.events += bench.machine.push(bar(10), bench.clock.moment(), 1)
+    assert incidents(bench) == [(Hazard.DUPLICATE_CLOSE, Act.DROP)]
+    assert bench.bars == [bar(10)]
+
+
+def test_every_drop_is_told_with_its_reason():
+    """Again, again with other numbers, and long passed: three incidents, nothing goes out."""
+    bench = live()
+    bench.clock.go(1800)
+    for one in (bar(10), bar(10), bar(10, close=77.0), bar(7)):
+        bench.push(one)
+    assert bench.bars == [bar(10)]
+    assert incidents(bench) == [
+        (Hazard.DUPLICATE_CLOSE, Act.DROP),
+        (Hazard.CHANGED_CLOSE, Act.DROP),
+        (Hazard.OUT_OF_ORDER, Act.DROP),
+    ]
+
+
+def test_due_bars_that_are_not_pushed_are_counted_until_one_is():
+    """Two had by REST on a connection that is up; a push, also of a duplicate, begins anew."""
+    bench = live()
+    for missed in (1, 2):
+        bench.clock.go((START + (9 + missed + 1) * HOUR - bench.clock.venue_ms) / 1000)
+        bench.settle(4.0)
+        assert bench.machine.missed == missed
+    assert incidents(bench) == [(Hazard.MISSING_BAR, Act.HOLD)] * 2
+    bench.push(bar(11))
+    assert bench.machine.missed == 0
+    bench.disconnect()
+    bench.clock.go(3600)
+    bench.settle(60)
+    assert bench.machine.missed == 0
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        {"open": 1e5, "high": 1e5, "low": 1e5, "close": 1e5},
+        {"volume": 5000.0},
+        {"volume": 0.005},
+    ],
+)
+def test_a_bar_in_other_units_is_held_until_a_person_says_that_it_is_right(units):
+    """A price or a unit of volume a thousand times another: by push and by REST, with the mend."""
+    strange = replace(bar(11), **units)
+    bench = live()
+    bench.clock.go(1801)
+    bench.push(bar(10))
+    bench.clock.go(3600)
+    bench.push(strange)
+    assert incidents(bench)[-1] == (Hazard.UNIT_CHANGE, Act.QUARANTINE)
+    rows = Rows(Bars.of([bar(9), bar(10), strange, bar(12)]))
+    for _ in range(2):
+        bench.clock.go(40)
+        assert bench.machine.begin(bench.clock.moment(), bench.clock)
+        read = bench.machine.read(bench.clock.venue_ms)
+        bench.events += bench.machine.answer(read, rows, bench.clock.moment())
+    assert bench.bars == [bar(10)]
+    assert incidents(bench)[-1] == (Hazard.UNIT_CHANGE, Act.HOLD)
+    assert bench.machine.state is StreamState.HOLDING
+    assert "max_jump" in bench.machine._standing.reason
+    bench.settle(40)
+    assert bench.bars[:2] == [bar(10), bar(11)], "history was mended"
+    assert bench.machine.state is StreamState.LIVE
+
+
+def test_a_stream_without_bars_for_long_is_stopped_and_goes_on_when_they_come():
+    """Five bars late and asked often: STOPPED with the mend; a later bar makes it a gap."""
+    bench = live(venue=Venue(absent=frozenset(range(10, 18)), lag=0))
+    bench.venue.lag = 9
+    bench.clock.go(4 * 3600)
+    bench.settle(900)
+    assert bench.machine.state is StreamState.HOLDING
+    bench.clock.go(3 * 3600)
+    bench.settle(60)
+    assert bench.machine.state is StreamState.STOPPED
+    assert "delisted" in bench.machine._standing.reason
+    assert incidents(bench) == [(Hazard.HALTED, Act.STOP)]
+    bench.clock.go(3 * 3600)
+    bench.venue.lag = 0
+    bench.push(bar(18))
+    bench.settle(2)
+    assert bench.bars == [bar(18), bar(19)]
+    assert bench.machine.state is StreamState.LIVE
+    assert (Hazard.GAP, Act.FLAG) in incidents(bench)
+
+
+def test_bars_beyond_the_venues_reach_are_told_as_lost_and_the_windows_filled_anew():
+    """Away for longer than the venue's history goes: a new history, then every later bar."""
+    bench = Bench(Resume(STREAM, 0, START + 9 * HOUR, anew=4), Venue(first=60), slot=80.5)
+    bench.machine = Continuity(
+        Resume(STREAM, 0, START + 9 * HOUR, anew=4), Nature(100, reach=20), bench.stats, Patience()
+    )
+    bench.connect()
+    bench.settle(2)
+    assert incidents(bench) == [(Hazard.BEYOND_REACH, Act.BEGIN_ANEW)]
+    assert [list(one.bars) for one in bench.histories] == [[bar(76), bar(77), bar(78), bar(79)]]
+    assert bench.machine.state is StreamState.LIVE
+    bench.clock.go(1800)
+    bench.push(bar(80))
+    assert bench.bars == [bar(80)]
+
+
+def test_while_the_venues_clock_is_in_doubt_only_a_later_row_proves_a_bar_closed():
+    """A server time an hour ahead does not make the open bar a closed one."""
+    bench = live()
+    bench.clock.go(300)
+    ahead = bench.clock.venue_ms + HOUR
+    half = replace(bar(10), volume=1.0)
+    for sure, expected in ((False, []), (True, [half])):
+        bench.disconnect()
+        bench.connect()
+        assert bench.machine.begin(bench.clock.moment(), bench.clock)
+        read = bench.machine.read(ahead, sure=sure)
+        bench.events += bench.machine.answer(
+            read, Rows(Bars.of([bar(8), bar(9), half])), bench.clock.moment()
+        )
+        assert bench.bars == expected
+
+
 steps = st.one_of(
     st.tuples(st.just("close"), st.booleans()),  # a bar closes; its push comes or is lost
     st.tuples(st.just("again"), st.integers(0, 6)),  # an old push comes again
@@ -579,7 +722,7 @@ def test_whatever_happens_each_final_bar_goes_out_once_and_in_order(script, abse
     history = [one for told in bench.histories for one in told.bars]
     if resume.after is None:
         (told,) = bench.histories
-        split = bench.machine._boundary or 0
+        split = bench.machine._order.boundary or 0
         expected = [one for one in finals if one.close_time >= split]
         before = [one for one in finals if one.close_time < split]
         assert history == before[max(0, len(before) - resume.history) :]

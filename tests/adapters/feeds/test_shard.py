@@ -47,8 +47,8 @@ class History:
             raise NotAnsweredError("REST is away")
         return self.until_ms + 1000
 
-    async def rows(self, stream: Stream, read: Read) -> Rows:
-        del stream
+    async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
+        del stream, urgent
         if self.away:
             raise NotAnsweredError("REST is away")
         end = min(read.end_ms or self.until_ms, self.until_ms)
