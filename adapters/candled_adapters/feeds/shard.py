@@ -167,12 +167,13 @@ class Shard:
         del self._lines[line.number]
         moment, events = self._session.moment(), list[FeedEvent]()
         for stream, carriers in self._carriers.items():
-            carried = line.number in carriers
-            carriers.discard(line.number)
-            if not carriers and (carried or tell):
-                machine = self._machines.by_stream[stream]
+            machine = self._machines.by_stream[stream]
+            if carriers == {line.number}:
                 events += machine.disconnected(reason, moment)
                 self._session.arm(machine)
+            elif not carriers and tell:
+                events += machine.concern("connection", reason)  # and still not connected
+            carriers.discard(line.number)
         self._session.post(events)
 
     def _backoff(self) -> float:
