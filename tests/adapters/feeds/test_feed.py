@@ -29,7 +29,7 @@ from candled_adapters.simulator.server import Simulator
 INTERVAL = Interval("1h")
 START = 1_700_000_000_000 // HOUR * HOUR
 FAST = 360_000.0  # venue seconds a second: 100 one-hour bars
-QUICK = FeedSettings(socket=SocketSettings(first_retry_s=0.02, last_retry_s=0.2))
+QUICK = FeedSettings(socket=SocketSettings(first_retry_s=0.02, last_retry_s=0.2, look_s=0.05))
 
 
 def candles(count: int, symbols: Sequence[str] = ("BTCUSDT",)) -> dict[str, Bars]:
@@ -372,7 +372,7 @@ def test_lines_that_grow_old_are_replaced_while_bars_close_and_nothing_shows():
         assert scene.feed.stats.duplicates_same == 0
         assert scene.feed.stats.overlapped >= 1
 
-    aging = SocketSettings(max_age_s=0.7, stable_s=0.3, data_s=0.5)
+    aging = SocketSettings(max_age_s=0.6, stable_s=0.3, data_s=0.5, look_s=0.05)
     play(
         lambda: Simulator({"BTCUSDT": table}, INTERVAL, speed=FAST / 2, start_at=300),
         [Resume(stream(), 0, int(table.open_time[299]))],
