@@ -236,6 +236,21 @@ def test_a_line_that_cannot_be_replaced_goes_on_until_it_is_cut():
     play("A", body)
 
 
+def test_a_cut_is_noticed_while_no_other_line_may_be_made():
+    """A handover must wait and the old line is cut: REST takes over at once, not after the wait."""
+
+    async def body(scene: Scene) -> None:
+        await scene.all_live("A")
+        scene.venue.refusing = (429, "60")
+        await scene.venue.warn(1)
+        await scene.until(lambda: scene.incidents(Hazard.RATE_LIMIT, Act.HOLD))
+        scene.venue.cut(1)
+        await scene.until(lambda: scene.state("A") is StreamState.DEGRADED)
+        assert len(scene.venue.handshakes) == 2
+
+    play("A", body)
+
+
 def test_a_new_line_that_brings_nothing_does_not_replace_one_that_does():
     """It acknowledges and stays silent, as a retired path does: the old one is kept."""
 
