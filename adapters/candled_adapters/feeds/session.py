@@ -200,11 +200,12 @@ class Session:
         while True:
             await asyncio.sleep(_AUDIT_S)
             for machine in self._machines:
-                read = machine.audit.question(self.moment())
-                if read is not None:
-                    await self._audit(machine, read)
+                if machine.audit.due_s is not None:
+                    await self._audit(machine, machine.audit.question(self.moment()))
 
-    async def _audit(self, machine: Continuity, read: Read) -> None:
+    async def _audit(self, machine: Continuity, read: Read | None) -> None:
+        if read is None:
+            return  # not yet
         try:
             rows = await self._rest.rows(machine.stream, read, urgent=False)
         except NotAnsweredError:
