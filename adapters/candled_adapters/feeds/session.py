@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from candled.core.bar import Stream
 from candled.ports import Act, Emit, FeedEvent, Hazard, Incident
 from candled_adapters.exchanges.dialect import Rows
-from candled_adapters.feeds.backlog import Read
+from candled_adapters.feeds.backlog import Patience, Read
 from candled_adapters.feeds.clockwatch import ClockWatch
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
@@ -56,7 +56,10 @@ class Session:
         emit: Emit,
         *,
         questions: int,
+        patience: Patience | None = None,
     ) -> None:
+        """Ask `rest` at most so many `questions` at once."""
+        self._patience = patience or Patience()
         self.clock = clock
         self._exchange = exchange
         self._rest = rest
@@ -77,9 +80,10 @@ class Session:
         self._tasks: asyncio.TaskGroup
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Start what runs beside the sockets."""
+        """Start what runs beside the connections."""
         self._tasks = tasks
         tasks.create_task(self._deliver())
+        tasks.create_task(self._first_contact())
         tasks.create_task(self._wake())
         tasks.create_task(self._keep_time())
         tasks.create_task(self._compare())
@@ -87,6 +91,29 @@ class Session:
     def moment(self) -> Moment:
         """Return now, on all clocks."""
         return Moment(time.monotonic(), self.clock.now_ms(), time.time_ns())
+
+    async def _first_contact(self) -> None:
+        """Ask the venue's time: what closes from then on is to be decided.
+
+        No connection waits for it, nor it for any: without REST what is pushed is kept until REST
+        can say what lies before it; without a connection REST is asked for what is due.
+        """
+        pause_s = self._patience.first_retry_s
+        while True:
+            try:
+                server_ms = await self._rest.server_time(time.monotonic())
+            except NotAnsweredError as error:
+                problem = str(error)
+                self.post([e for m in self._machines for e in m.concern("rest", problem)])
+                await asyncio.sleep(max(pause_s, error.wait_s))
+                pause_s = min(2.0 * pause_s, self._patience.last_retry_s)
+                continue
+            moment = self.moment()
+            for machine in self._machines:
+                self.post(machine.concern("rest", None))
+                machine.contacted(server_ms, moment)
+                self._arm(machine, moment)
+            return
 
     # --- out ---------------------------------------------------------------------------------
 

@@ -147,16 +147,13 @@ async def run(
         )
         for symbol in symbols
     ]
-    session = Session("venue", clock, scene.history, machines, emit, questions=8)
+    session = Session("venue", clock, scene.history, machines, emit, questions=8, patience=patience)
     common = Common(
         dialect, session, scene.stats, settings, Allowance(dialect.limits, len(machines))
     )
     url = f"{scene.venue.url}/stream"
     async with asyncio.TaskGroup() as tasks:
         session.start(tasks)
-        for machine in machines:
-            machine.contacted(NOW + 1000, session.moment())
-            session.arm(machine)
         for number in range(shards):
             tasks.create_task(Shard(common, url, machines[number::shards]).run())
 
