@@ -20,6 +20,7 @@ from candled.core.decision import BarClosed, Decision, Side, Source
 from candled.core.engine import Engine, Lane
 from candled.core.features.mar import MAR
 from candled.errors import Exit, explain
+from candled.inbox import Inbox
 from candled.journal import Journal, JournalError, open_journal
 from candled.ports import (
     Clock,
@@ -36,7 +37,7 @@ from candled.ports import (
     StreamHealth,
     StreamState,
 )
-from candled.service import BatchTimes, Inbox, Service
+from candled.service import BatchTimes, Service
 from candled.tally import Tally
 from candles import candles
 from fakes import FixedClock, until
@@ -282,8 +283,10 @@ def test_streams_say_how_they_are(tmp_path: Path):
 # --- restarts
 
 
-def resumes_of(folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0) -> list[Resume]:
-    """Run once with these events; return where the feed was told to take up."""
+def resumes_of(
+    folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0
+) -> list[tuple[Stream, int, int | None]]:
+    """Run once with these events; return what history the feed was asked for, and after what."""
     feed = RecordedFeed(*emissions)
 
     async def during(run: Run) -> None:
@@ -295,7 +298,8 @@ def resumes_of(folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0
                     await until(lambda event=event: run.journal.bars(event.stream, 1))
 
     serve(folder, feed, during=during)
-    return feed.resumes
+    assert {resume.anew for resume in feed.resumes} == {HISTORY}
+    return [(resume.stream, resume.history, resume.after) for resume in feed.resumes]
 
 
 def test_a_restart_takes_up_after_the_last_bar(tmp_path: Path):
@@ -303,10 +307,10 @@ def test_a_restart_takes_up_after_the_last_bar(tmp_path: Path):
     last = int(series(BTC).open_time[HISTORY + 2])
     assert resumes_of(
         tmp_path, [history(BTC), *live(BTC, HISTORY, HISTORY + 3), history(ETH)], decisions=3
-    ) == [Resume(BTC, HISTORY, None), Resume(ETH, HISTORY, None)]
+    ) == [(BTC, HISTORY, None), (ETH, HISTORY, None)]
     assert resumes_of(tmp_path, decisions=3) == [
-        Resume(BTC, 0, last),
-        Resume(ETH, 0, int(series(ETH).open_time[HISTORY - 1])),
+        (BTC, 0, last),
+        (ETH, 0, int(series(ETH).open_time[HISTORY - 1])),
     ]
 
 
@@ -315,8 +319,8 @@ def test_a_short_history_is_asked_for_again_unless_it_is_all_there_is(tmp_path: 
     young = history(ETH, 50, from_listing=True)
     resumes_of(tmp_path, [history(BTC, 100), young])
     assert resumes_of(tmp_path) == [
-        Resume(BTC, HISTORY, int(series(BTC).open_time[99])),
-        Resume(ETH, 0, int(series(ETH).open_time[49])),
+        (BTC, HISTORY, int(series(BTC).open_time[99])),
+        (ETH, 0, int(series(ETH).open_time[49])),
     ]
 
 

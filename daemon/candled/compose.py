@@ -195,6 +195,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         sinks=sinks,
         board=board,
         observer=tally.durable,
+        on_incident=tally.met,
         on_ready=lambda: notify("READY=1"),
     )
     return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)

@@ -226,7 +226,10 @@ class Outbox(Protocol):
         ...
 
     def latest(self) -> list[Entry]:
-        """Return the newest entry of each stream."""
+        """Return each stream's newest entry and that of its newest bar, oldest first.
+
+        They are two where the newest entry corrects a decision about an older bar.
+        """
         ...
 
     async def wait(self, position: int) -> None:
@@ -252,6 +255,17 @@ class Health:
     """Wall clock (UTC ms)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An incident that is told to people; of many alike only some are."""
+
+    number: int
+    """1, 2, 3 ... since the process started."""
+    incident: Incident
+    unsaid: int
+    """How many of its kind were not told since the last one that was."""
+
+
 class HealthBoard(Protocol):
     """Where sinks read the service's health and report their own."""
 
@@ -266,6 +280,14 @@ class HealthBoard(Protocol):
 
     async def changed(self, seen: Health) -> Health:
         """Return the health once it differs from `seen`."""
+        ...
+
+    def stream(self, stream: Stream) -> StreamHealth | None:
+        """Return how a stream is doing; None for one that is not served now."""
+        ...
+
+    async def notices(self, after: int) -> list[Notice]:
+        """Return the notices numbered above `after`, once there are some; old ones are lost."""
         ...
 
 

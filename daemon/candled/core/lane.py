@@ -8,6 +8,8 @@ the engine's business.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
+from typing import Final
 
 from candled.core.bar import Bar, Interval, Stream
 from candled.core.decision import Decision, Policy, Quality, Reason, Side, decision_id
@@ -17,6 +19,9 @@ from candled.core.regime import HISTORY as REGIME_HISTORY
 from candled.core.regime import RegimeMachine, regime_rule
 from candled.core.unusual import HISTORY as UNUSUAL_HISTORY
 from candled.core.unusual import Unusual
+
+#: In the order in which they are judged and said.
+_FLAGS: Final = (Quality.GAP, Quality.ZERO_VOLUME, Quality.FLAT_RUN, Quality.WICK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +73,12 @@ class Progress:
         self.pass_by(bar.open_time)
         window = self.lane.model.features.window
         gap = self.since_gap is not None and self.since_gap < window - 1
-        flat_run, wick = self.unusual.step(bar)
-        flags = (
-            (Quality.GAP, gap),
-            (Quality.ZERO_VOLUME, bar.volume == 0),
-            (Quality.FLAT_RUN, flat_run),
-            (Quality.WICK, wick),
-        )
+        raised = (gap, bar.volume == 0, *self.unusual.step(bar))
         return Moment(
             settled=self.bars >= (window if self.from_listing else self.lane.settling),
             warm=self.bars >= (window if self.from_listing else self.lane.history),
             since_gap=self.since_gap,
-            quality=tuple(flag for flag, raised in flags if raised),
+            quality=tuple(compress(_FLAGS, raised)) if any(raised) else (),
         )
 
     def pass_by(self, open_time: int) -> None:

@@ -35,18 +35,23 @@ class Unusual:
 
     def step(self, bar: Bar) -> tuple[bool, bool]:
         """Take the next bar; say whether it ends a run of flat bars, and whether it has a wick."""
-        still = bar.volume == 0 and bar.open == bar.high == bar.low == bar.close
+        opened, high, low, close, before = bar.open, bar.high, bar.low, bar.close, self._close
+        still = bar.volume == 0 and opened == high == low == close
         self._flat = self._flat + 1 if still else 0
-        wick = self._is_flash(bar)
-        if self._close is not None:
-            self._ranges.append(max(bar.high, self._close) - min(bar.low, self._close))
-        self._close = bar.close
+        bottom, top = (opened, close) if opened < close else (close, opened)
+        limit = WICK_SHARE * close
+        wick = (high - top > limit or bottom - low > limit) and self._are_short_of(
+            max(high - top, bottom - low)
+        )
+        if before is not None:
+            self._ranges.append(max(high, before) - min(low, before))
+        self._close = close
         return self._flat >= FLAT_RUN, wick
 
-    def _is_flash(self, bar: Bar) -> bool:
-        longer = max(bar.high - max(bar.open, bar.close), min(bar.open, bar.close) - bar.low)
-        if not longer > WICK_SHARE * bar.close or len(self._ranges) < WICK_RANGES:
+    def _are_short_of(self, wick: float) -> bool:
+        """Whether the last true ranges are nothing beside a wick of this length."""
+        if len(self._ranges) < WICK_RANGES:
             return False
         ranges = sorted(self._ranges)
         middle = WICK_RANGES // 2
-        return longer > WICK_FACTOR * ((ranges[middle - 1] + ranges[middle]) / 2)
+        return wick > WICK_FACTOR * ((ranges[middle - 1] + ranges[middle]) / 2)
