@@ -45,7 +45,8 @@ from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
-from candled_adapters.sinks.payload import Info, model_info
+from candled_adapters.sinks.payload import model_info
+from candled_adapters.sinks.shapes import Info
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 

@@ -125,7 +125,7 @@ async def _tell(stopwatch: _Stopwatch, board: Board, voice: Voice) -> None:
             "signals": [_signal(entry) for entry in entries],
         }
         if first:
-            sent = [voice.signal(entry) for entry in entries]
+            sent = [message for entry in entries for message in voice.decision(entry, ())]
             said["messages"] = [(m.topic, m.payload.decode(), m.expiry or 1) for m in sent]
             first = False
         say(said)
