@@ -19,6 +19,7 @@ from candled.core.correction import differing, with_revision
 from candled.core.decision import BarClosed, BarRevised, Decision, Side, Source
 from candled.core.engine import Engine, Lane
 from candled.journal import JournalError, open_journal, open_reader
+from candled.lab.verify.redecide import redecide
 from candled.ports import Entry, FeedEvent, History
 from candled.service import Service
 from candles import candles
@@ -130,6 +131,10 @@ class Life:
                 self.kinds[stream], self.final(stream), from_listing=self.from_listing
             )
             assert [again_as(wanted[one.bar_open], one) for one in made] == made
+            done = redecide(
+                [self.kinds[stream]], self.final(stream), made, from_listing=self.from_listing
+            )
+            assert (done.compared, done.differences) == (len(made), ())
         check_order(self.entries())
 
 
