@@ -48,7 +48,7 @@ class _Stopwatch:
         """Note a batch that is on disk."""
         self._batches.append(times)
         self._decided += len(entries)
-        self._signals += sum(entry.decision.side.is_signal for entry in entries)
+        self._signals += sum(entry.decision.is_signal for entry in entries)
 
     def accepted(self, entries: list[Entry], at_ns: int) -> None:
         """Note signals that the broker has accepted."""
