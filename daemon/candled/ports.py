@@ -199,8 +199,9 @@ class Entry:
     last_seq: int
     """Number of the stream's newest signal up to and including this entry; 0 before the first."""
     source: Source
+    """How the bar came; of a correction, how the revision did that it follows from: by REST."""
     received_ns: int
-    """Wall clock when the bar's frame was received (ns)."""
+    """Wall clock when the bar's frame, or that revision, was received (ns)."""
     received_ms: int
     """The same moment on the venue's clock (UTC ms)."""
     decided_ms: int
