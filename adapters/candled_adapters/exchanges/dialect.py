@@ -81,7 +81,7 @@ class Kline:
     closed: bool
     """Whether the venue says that the bar is final."""
     event_ms: int
-    """Venue time of the push (UTC ms)."""
+    """Venue time of the push (UTC ms); 0 where the venue does not say it."""
 
 
 class Sign(NamedTuple):

@@ -128,6 +128,12 @@ class Continuity:
             return events + self._standing.settle(StreamState.HOLDING, self._order.waiting())
         return events if refused else events + self._live()
 
+    def early(self, bar: Bar, moment: Moment) -> list[FeedEvent]:
+        """Take note of a bar that was pushed as closed before its end: it cannot be."""
+        self.silent_since = moment.local_s
+        text = f"the bar of {iso(bar.open_time)} was pushed as closed before its end"
+        return [self._order.incident(Hazard.PARTIAL_BAR, Act.DROP, text, moment, bar.open_time)]
+
     def seen(self, open_time: int, moment: Moment) -> None:
         """Take note that a bar was pushed as open: what ended before it may be had by REST."""
         self.silent_since = moment.local_s
