@@ -1,0 +1,144 @@
+"""A feed of one of ccxt's venues: REST proves each bar, what is pushed only says when to ask.
+
+Decides nothing about bars: `continuity` does. ccxt owns the connections; a stream whose pushes are
+lost, or that has none, is asked about when its bar is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from candled.ports import Clock, Emit, Resume
+from candled_adapters.exchanges.ccxt_venue import CcxtVenue, open_exchange
+from candled_adapters.exchanges.dialect import Closing
+from candled_adapters.feeds.asking import NotAnsweredError
+from candled_adapters.feeds.backlog import Nature, Patience
+from candled_adapters.feeds.ccxt_rest import CcxtRest
+from candled_adapters.feeds.continuity import Continuity
+from candled_adapters.feeds.session import Session
+from candled_adapters.feeds.stats import SourceStats
+from candled_adapters.feeds.venuetime import VenueTime
+
+
+@dataclass(frozen=True, slots=True)
+class CcxtSettings:
+    """Bounds of such a feed."""
+
+    patience: Patience = field(default_factory=Patience)
+    questions: int = 8
+    """Under way at once, until what was answered has been taken."""
+    first_retry_s: float = 0.5
+    last_retry_s: float = 60.0
+    """Lost pushes are asked for again after pauses that grow from the first to this."""
+
+
+class CcxtFeed:
+    """Closed bars of one venue, as `candled.ports.Feed` promises them."""
+
+    def __init__(
+        self,
+        exchange: str,
+        venue: CcxtVenue,
+        *,
+        websocket_base: str | None = None,
+        rest_base: str | None = None,
+        settings: CcxtSettings | None = None,
+    ) -> None:
+        """Report the streams of `exchange`; None leaves the venue's own addresses."""
+        self.exchange = exchange
+        self.stats = SourceStats()
+        self._time = VenueTime(self._rearm)
+        self.clock: Clock = self._time
+        self._venue = venue
+        self._websocket_base = websocket_base
+        self._rest_base = rest_base
+        self._settings = settings or CcxtSettings()
+        self._session: Session | None = None
+
+    @property
+    def closing(self) -> Closing:
+        """What proves that its bars are closed; see `Closing.mark`."""
+        return self._venue.closing
+
+    async def run(self, resume: Sequence[Resume], emit: Emit) -> None:
+        """Report the streams until cancelled; see `candled.ports.Feed`."""
+        client = open_exchange(self._venue, self._rest_base, self._websocket_base)
+        rest = CcxtRest(self._venue, client, self._time, self.stats)
+        # How far back the venue goes is not known: the end of its history is no listing.
+        nature = Nature(self._venue.page, self._venue.closing, reach=0, by_span=True)
+        patience = self._settings.patience
+        machines = [Continuity(one, nature, self.stats, patience) for one in resume]
+        session = Session(self._time, rest, machines, emit, self._settings.questions)
+        self._session = session
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                session.start(tasks)
+                await self._first_contact(rest, machines, session)
+                for machine in machines:
+                    await _connected(machine, session)
+                    if self._venue.watches:
+                        tasks.create_task(self._watch(rest, machine, session))
+        finally:
+            self._session = None
+            await client.close()
+
+    async def _first_contact(
+        self, rest: CcxtRest, machines: Sequence[Continuity], session: Session
+    ) -> None:
+        """Ask the venue's time before anything else: what closes from then on is to be decided."""
+        pause = self._settings.patience.first_retry_s
+        while True:
+            try:
+                server_ms = await rest.server_time(time.monotonic())
+            except NotAnsweredError as error:
+                await session.out([e for m in machines for e in m.disconnected(str(error))])
+                await asyncio.sleep(pause)
+                pause = min(2.0 * pause, self._settings.patience.last_retry_s)
+                continue
+            for machine in machines:
+                machine.contacted(server_ms)
+            session.came_up()
+            return
+
+    async def _watch(self, rest: CcxtRest, machine: Continuity, session: Session) -> None:
+        """Listen for bars that begin, for ever; a loss is told, and REST is asked what it cost."""
+        failures = 0
+        heard = False
+        while True:
+            try:
+                opened = await rest.next_begun(machine.stream)
+            except NotAnsweredError as error:
+                if heard:
+                    self.stats.lost_connections += 1
+                    await session.out(machine.disconnected(str(error)))
+                    await _connected(machine, session)
+                heard, failures = False, failures + 1
+                await asyncio.sleep(self._backoff(failures))
+                continue
+            self.stats.frames += 1
+            self.stats.open_frames += 1
+            self.stats.connects += not heard
+            heard, failures = True, 0
+            machine.seen(opened, session.moment())
+            if machine.wants_rest:
+                session.arm(machine)
+
+    def _backoff(self, failures: int) -> float:
+        settings = self._settings
+        bound = settings.first_retry_s * 2.0 ** min(failures - 1, 30)
+        return random.uniform(0.0, min(bound, settings.last_retry_s))
+
+    def _rearm(self) -> None:
+        if self._session is not None:
+            self._session.rearm()
+
+
+async def _connected(machine: Continuity, session: Session) -> None:
+    """Let a machine ask: its questions need no connection of ours."""
+    events = machine.connected(session.moment())
+    session.arm(machine)
+    await session.out(events)
