@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from candled.core.decision import Policy
 from candled.core.engine import Lane
 from candled.core.features.scalefree import SCALEFREE, SCALEFREE_OHLCV
 from candled.errors import Exit
-from candled.venuecheck import Finding, check_exchange
+from candled.venuecheck import Finding, check_exchange, skew
 from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.exchanges.registry import DIALECTS
 from candled_adapters.simulator.generator import generate, generate_many
@@ -141,6 +141,41 @@ def test_a_clock_that_differs_is_a_problem_unless_it_may(allowed: float, problem
         assert "more than a second: is this machine's clock right?" in found.well
 
 
+@pytest.mark.parametrize(
+    ("skew_ms", "step_ms", "note", "problem"),
+    [
+        (0, 1, False, False),
+        (999, 1, False, False),
+        (1001, 1, True, False),
+        (-1002, 1, True, False),
+        (-1500, 1000, False, False),
+        (5000, 1, True, False),
+        (5001, 1, False, True),
+        (-5002, 1, False, True),
+        (-5900, 1000, True, False),
+    ],
+)
+def test_a_skew_is_noted_from_a_second_and_refused_beyond_what_is_allowed(
+    skew_ms: int,
+    step_ms: int,
+    note: bool,  # noqa: FBT001
+    problem: bool,  # noqa: FBT001
+):
+    """A clock of whole seconds is late by less than one without being wrong."""
+    text, code = skew("https://venue", skew_ms, step_ms, max_skew_s=5.0)
+    assert f"its clock is {skew_ms:+d} ms from ours" in text
+    assert ("is this machine's clock right?" in text) == note
+    assert (code is Exit.TEMPORARY) == problem
+
+
+def test_a_venue_that_tells_no_time_has_no_skew():
+    """Ours is taken, and that is said."""
+    assert skew("ccxt:bitstamp", 0, None, max_skew_s=0.0) == (
+        "ccxt:bitstamp tells no time: this machine's is taken",
+        None,
+    )
+
+
 def test_every_problem_is_told_at_once():
     """A wrong clock, an unknown symbol and a dead websocket, in one run."""
     found = check("bybit-spot", ["NOPEUSDT"], max_skew_s=5.0, ws_url="ws://127.0.0.1:9")
@@ -180,6 +215,8 @@ def test_a_model_that_needs_what_the_venue_lacks_is_told(tmp_path: Path):
     assert code is Exit.CONFIG
     assert "the venue has no trades, taker_buy_base, taker_buy_quote, and" in text
     assert check("bybit-spot", lanes=[fed]).problems == []
+    elsewhere = replace(starved, stream=Stream("sim", "ETHUSDT", "1h"))
+    assert check("bybit-spot", lanes=[elsewhere]).problems == []
     assert check("binance-spot", lanes=[starved]).problems == []
 
 

@@ -142,7 +142,8 @@ async def _ask(
     except NotAnsweredError as error:
         return [(f"{talk.host} cannot be asked: {error}; see rest_url", Exit.TEMPORARY)]
     answered_ms = time.time_ns() // 1_000_000
-    said = [_skew(talk, server_ms - (asked_ms + answered_ms) // 2, max_skew_s)]
+    differs_ms = server_ms - (asked_ms + answered_ms) // 2
+    said = [skew(talk.host, differs_ms, talk.step_ms, max_skew_s=max_skew_s)]
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(stream: Stream) -> list[Said]:
@@ -152,12 +153,12 @@ async def _ask(
     return said + [text for part in await asyncio.gather(*map(one, streams)) for text in part]
 
 
-def _skew(talk: _Talk, skew_ms: int, max_skew_s: float) -> Said:
-    if talk.step_ms is None:
-        return f"{talk.host} tells no time: this machine's is taken", None
-    # It was true at some moment of its last step.
-    beyond_ms = max(0, skew_ms, -skew_ms - talk.step_ms)
-    text = f"{talk.host} answers; its clock is {skew_ms:+d} ms from ours"
+def skew(host: str, skew_ms: int, step_ms: int | None, *, max_skew_s: float) -> Said:
+    """Judge a venue's time less ours; `step_ms` is its resolution, None when it tells no time."""
+    if step_ms is None:
+        return f"{host} tells no time: this machine's is taken", None
+    beyond_ms = max(skew_ms, -skew_ms - step_ms + 1)  # what it told may be late by less than a step
+    text = f"{host} answers; its clock is {skew_ms:+d} ms from ours"
     if beyond_ms > max_skew_s * 1000:
         mend = "set this machine's clock (NTP), or max_skew_s where the venue's is meant to differ"
         return f"{text}, more than max_skew_s = {max_skew_s:g} allows; {mend}", Exit.TEMPORARY

@@ -30,8 +30,9 @@ pytest.importorskip("ccxt", reason="ccxt is an optional dependency")
 HOURLY = Interval("1h")
 START = 1_700_000_000_000 // HOUR * HOUR
 SPEED = 54_000.0  # venue seconds a second: 15 one-hour bars, as ccxt keeps the venue's rate limit
+# No bar is asked for because it is late, but where a test says so: pushes are the sign.
 QUICK = CcxtSettings(
-    patience=Patience(grace_s=0.3, confirm_s=0.1, first_retry_s=0.02),
+    patience=Patience(grace_s=60.0, confirm_s=0.1, first_retry_s=0.02),
     first_retry_s=0.02,
     last_retry_s=0.2,
 )
@@ -89,12 +90,14 @@ def play(
     *,
     name: str = "ccxt:binanceus",
     page: int | None = None,
+    grace_s: float = QUICK.patience.grace_s,
 ) -> None:
     """Run a feed on a venue whose bars from 300 on close while `body` looks on."""
 
     async def main() -> None:
         venue = live_venue(name)
         venue = venue if page is None else dataclasses.replace(venue, page=page)
+        patience = dataclasses.replace(QUICK.patience, grace_s=grace_s)
         async with Simulator({"BTCUSDT": table}, HOURLY, speed=SPEED, start_at=300) as simulator:
             report = Report()
             feed = CcxtFeed(
@@ -102,7 +105,7 @@ def play(
                 venue,
                 websocket_base=simulator.ws_url,
                 rest_base=simulator.rest_url,
-                settings=QUICK,
+                settings=dataclasses.replace(QUICK, patience=patience),
             )
             running = asyncio.create_task(feed.run(resume, report.emit))
             try:
@@ -202,7 +205,38 @@ def test_a_venue_that_pushes_nothing_is_asked_when_its_bar_is_due():
         assert_same(bars, shown(table)[first : first + len(bars)])
         assert scene.feed.stats.frames == 0
 
-    play(table, [Resume(BTC, 10, None)], body, name="ccxt:binance")
+    play(table, [Resume(BTC, 10, None)], body, name="ccxt:binance", grace_s=0.3)
+
+
+def test_the_end_of_a_history_is_not_taken_for_the_listing():
+    """How far back a venue goes is not known: older bars may exist where it does not show them."""
+    table = candles(500)
+
+    async def body(scene: Scene) -> None:
+        await until(lambda: len(scene.report.bars()) >= 1, 20)
+        (history,) = [event for event in scene.report.events if isinstance(event, History)]
+        assert len(history.bars) >= 300
+        assert_same(list(history.bars), shown(table)[: len(history.bars)])
+        assert not history.from_listing
+
+    play(table, [Resume(BTC, 400, None)], body)
+
+
+def test_what_closes_after_the_first_contact_is_decided():
+    """REST that fails for a while after it has told the time: history ends at that time."""
+    table = candles(500)
+
+    async def body(scene: Scene) -> None:
+        await until(lambda: scene.venue.requests)
+        scene.venue.faults.refuse_rest(500, seconds=0.6)
+        await until(lambda: len(scene.report.bars()) >= 8, 20)
+        (history,) = [event for event in scene.report.events if isinstance(event, History)]
+        contact_ms = scene.venue.requests[0].venue_ms
+        assert history.bars.close_time[-1] < contact_ms
+        assert scene.report.bars()[0].close_time >= contact_ms
+        assert scene.feed.stats.rest_failures >= 1
+
+    play(table, [Resume(BTC, 10, None)], body)
 
 
 def test_an_unknown_symbol_stops_its_stream_alone():

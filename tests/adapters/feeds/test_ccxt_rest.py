@@ -37,6 +37,7 @@ class Client:
     def __init__(self, *answers: Any, told: Any = START) -> None:
         self.answers = list(answers)
         self.told = told
+        self.times = 0
         self.asked: list[tuple[Any, ...]] = []
         self.last_response_headers: dict[str, str] | None = None
 
@@ -44,6 +45,7 @@ class Client:
         return ["BTC/USDT", "ETH/USDT"]
 
     async def fetch_time(self) -> Any:
+        self.times += 1
         return self.told
 
     async def fetch_ohlcv(self, *asked: Any) -> Any:
@@ -86,6 +88,18 @@ def test_a_page_that_is_shorter_than_was_asked_is_no_hole():
     client = Client(*answers)
     assert slots(rows(client, Read(None, at(6), 7, at(20), 0))) == [0, 1, 2, 3, 4, 5, 6]
     assert [asked[2] for asked in client.asked] == [at(0), at(2), at(4)]
+
+
+def test_the_last_slot_of_a_span_belongs_to_it():
+    """An answer that ends one slot before is asked on."""
+    client = Client([row(0), row(1)], [row(1), row(2)])
+    assert slots(rows(client, Read(at(0), at(2), 3, at(20), 0))) == [0, 1, 2]
+
+
+def test_a_venue_that_begins_its_answers_too_early_is_cut():
+    """No row counts twice, however often it is shown."""
+    client = Client([row(0), row(1)], [row(0), row(1), row(2)], [row(1), row(2), row(3)])
+    assert slots(rows(client, Read(at(0), None, 10, at(3.5), 0))) == [0, 1, 2, 3]
 
 
 def test_the_last_bar_of_a_page_is_taken_from_the_answer_that_shows_a_later_one():
@@ -156,6 +170,21 @@ def test_an_unknown_market_is_an_unknown_stream():
         )
     assert refused.value.unknown
     assert client.asked == []
+
+
+def test_one_time_is_everybodys_until_a_later_one_is_wanted():
+    """Those who ask at the same moment share the answer."""
+
+    async def main() -> None:
+        client = Client()
+        rest, now = rest_of(client), time.monotonic()
+        told = await asyncio.gather(*(rest.server_time(now) for _ in range(3)))
+        assert told == [START] * 3
+        assert client.times == 1
+        await rest.server_time(time.monotonic())
+        assert client.times == 2
+
+    asyncio.run(main())
 
 
 def test_a_venue_that_tells_no_time_has_this_machines_in_doubt():
