@@ -23,10 +23,10 @@ from candled.errors import Exit
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue, open_exchange
 from candled_adapters.exchanges.dialect import Dialect
 from candled_adapters.exchanges.registry import live_venue
-from candled_adapters.feeds.asking import NotAnsweredError, Questions
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.ccxt_rest import CcxtRest
 from candled_adapters.feeds.probe import Heard, probe
+from candled_adapters.feeds.questions import NotAnsweredError, Questions
 from candled_adapters.feeds.rest import Rest
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime

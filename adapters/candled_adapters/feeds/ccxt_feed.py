@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from candled.ports import Clock, Emit, Resume
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue, open_exchange
 from candled_adapters.exchanges.dialect import Closing
-from candled_adapters.feeds.asking import NotAnsweredError
 from candled_adapters.feeds.backlog import Nature, Patience
 from candled_adapters.feeds.ccxt_rest import CcxtRest
 from candled_adapters.feeds.continuity import Continuity
+from candled_adapters.feeds.questions import NotAnsweredError
 from candled_adapters.feeds.session import Session
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime

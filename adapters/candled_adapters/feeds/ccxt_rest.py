@@ -22,9 +22,9 @@ from candled_adapters.exchanges.ccxt_venue import (
 )
 from candled_adapters.exchanges.dialect import MalformedFrame, Page, RefusalKind, Rows
 from candled_adapters.exchanges.wire import bounds
-from candled_adapters.feeds.asking import Door, NotAnsweredError, ServerTime
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.history import joined
+from candled_adapters.feeds.questions import Door, NotAnsweredError, ServerTime
 from candled_adapters.feeds.rest import clipped
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
@@ -33,7 +33,7 @@ _DOUBT_MS: Final = 2 * SECOND  # of this machine's clock, where the venue's cann
 
 
 class CcxtRest:
-    """One venue as ccxt asks it; see `candled_adapters.feeds.asking.Questions`."""
+    """One venue as ccxt asks it; see `candled_adapters.feeds.questions.Questions`."""
 
     def __init__(
         self,

@@ -20,9 +20,9 @@ from candled_adapters.exchanges.dialect import (
     Request,
     Rows,
 )
-from candled_adapters.feeds.asking import Door, NotAnsweredError, ServerTime
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.budget import Budget
+from candled_adapters.feeds.questions import Door, NotAnsweredError, ServerTime
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from candled.ports import Emit, FeedEvent
-from candled_adapters.feeds.asking import NotAnsweredError, Questions
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
+from candled_adapters.feeds.questions import NotAnsweredError, Questions
 from candled_adapters.feeds.venuetime import VenueTime
 
 _TIME_SAMPLES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)

@@ -12,9 +12,9 @@ import pytest
 from candled.core.bar import HOUR, Stream
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.dialect import RefusalKind, Rows
-from candled_adapters.feeds.asking import NotAnsweredError
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.ccxt_rest import CcxtRest
+from candled_adapters.feeds.questions import NotAnsweredError
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 
