@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,8 +41,9 @@ from candled.tally import Tally
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
-from candled_adapters.feeds.ccxt_feed import CcxtFeed
-from candled_adapters.feeds.feed import VenueFeed
+from candled_adapters.feeds.backlog import Patience
+from candled_adapters.feeds.ccxt_feed import CcxtFeed, CcxtSettings
+from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
@@ -212,13 +213,31 @@ def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:
 
 def _feed(name: str, config: ExchangeConfig) -> Feed:
     venue = live_venue(config.dialect)
+    patience = _patience(config)
     if isinstance(venue, CcxtVenue):
-        return CcxtFeed(name, venue, websocket_base=config.ws_url, rest_base=config.rest_url)
+        return CcxtFeed(
+            name,
+            venue,
+            websocket_base=config.ws_url,
+            rest_base=config.rest_url,
+            settings=CcxtSettings(patience=patience),
+        )
     return VenueFeed(
         name,
         venue,
         websocket_base=config.ws_url or venue.websocket_base,
         rest_base=config.rest_url or venue.rest_base,
+        settings=FeedSettings(patience=patience),
+    )
+
+
+def _patience(config: ExchangeConfig) -> Patience:
+    usual = Patience()
+    return replace(
+        usual,
+        audit_reach=0 if config.audit == "off" else usual.audit_reach,
+        audit_corrects=config.audit == "correct",
+        max_jump=config.max_jump,
     )
 
 

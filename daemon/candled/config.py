@@ -136,6 +136,11 @@ class ExchangeConfig(_Part):
     rest_url: Annotated[str, AfterValidator(_http_url)] | None = None
     max_skew_s: Annotated[float, Field(ge=0)] = 5.0
     """Seconds by which its clock may differ from this machine's, or inf, as for the simulator."""
+    audit: Literal["correct", "flag", "off"] = "correct"
+    """What follows when the venue's history shows a bar otherwise than it came: a correction, or
+    only a word of it; off: it is not asked."""
+    max_jump: Annotated[float, Field(gt=1)] = 50.0
+    """A bar whose price or unit of volume is so many times another holds its stream."""
 
 
 class PolicyConfig(_Part):

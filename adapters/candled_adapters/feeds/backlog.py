@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from candled.core.bar import COLUMNS, RULES, Bar, Bars, Interval, Rule, broken_rule, iso
+from candled.core.bar import COLUMNS, RULES, Bar, Bars, Interval, Rule, broken_rule
 from candled_adapters.exchanges.dialect import Closing, Dialect, Rows
+from candled_adapters.feeds.sanity import complaint
 
 #: What a reader of history may find missing: the slot expected and the open time found instead.
 Hole = tuple[int, int]
@@ -37,6 +38,18 @@ class Patience:
     """Retries grow from the first to this."""
     buffer: int = 2_000
     """Pushed bars kept for each stream while history is read."""
+    fallback_s: float = 5.0
+    """Without a subscription for so long, REST is asked for what should be pushed."""
+    audit_s: float = 5.0
+    """So long after a bar went out, history is asked what it says of it ..."""
+    audit_reach: int = 48
+    """... and of so many bars before it; 0: nothing is compared."""
+    audit_corrects: bool = True
+    """Whether a bar that history shows otherwise is revised; if not, that is only told."""
+    halted_bars: int = 5
+    """A stream without a bar for so many is taken as halted."""
+    max_jump: float = 50.0
+    """A bar whose price or unit of volume is so many times another is not believed."""
 
     @property
     def confirm_gap_s(self) -> float:
@@ -56,6 +69,8 @@ class Read:
     """Server time, taken before; rows that close later do not count."""
     epoch: int
     """The connection that it was asked under."""
+    sure: bool = True
+    """Whether the server time is beyond doubt; if not, only a later row proves a bar closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +91,9 @@ class Nature:
         limits = dialect.limits
         return cls(limits.history_page, dialect.closing, limits.reach, limits.by_span)
 
-    def proof(self, known_later: int) -> int | None:
-        """Return what `closed_rows` must know."""
-        return known_later if self.closing is Closing.SUCCESSOR else None
+    def proof(self, known_later: int, *, sure: bool = True) -> int | None:
+        """Return what `closed_rows` must know; `sure`: the server time is beyond doubt."""
+        return None if sure and self.closing is Closing.FLAG else known_later
 
 
 class Sightings:
@@ -146,11 +161,6 @@ def closed_rows(rows: Rows, server_ms: int, known_later: int | None = None) -> B
     return bars[:count]
 
 
-def complaint(open_time: int, rule: Rule) -> str:
-    """Say what is wrong with a bar."""
-    return f"the bar of {iso(open_time)} breaks a rule: {rule.field} {rule.demand}"
-
-
 class Backlog:
     """Closed bars of one stream, gathered from `boundary` back until there are `wanted`."""
 
@@ -195,10 +205,10 @@ class Backlog:
             return end, self._nature.page
         return end, min(self._nature.page, max(missing, 1) + 1)  # one more: the last may be open
 
-    def take(self, answer: Rows, asked: int, server_ms: int, now_s: float) -> str:
-        """Take an answer of at most `asked` rows; return why it cannot be had yet, or ''."""
-        bars = answer.bars
-        rows = closed_rows(answer, server_ms, self._nature.proof(self._known))
+    def take(self, answer: Rows, read: Read, server_ms: int, now_s: float) -> str:
+        """Take the answer to `read`; return why it cannot be had yet, or ''."""
+        bars, asked = answer.bars, read.limit
+        rows = closed_rows(answer, server_ms, self._nature.proof(self._known, sure=read.sure))
         broken = first_broken(rows, self._interval)
         if broken:
             self._sightings.see((), now_s)

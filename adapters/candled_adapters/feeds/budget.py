@@ -20,3 +20,14 @@ class Budget:
         turn = max(now, self._times[0] + self._window_s)
         self._times.append(turn)
         await asyncio.sleep(turn - now)
+
+    async def spare(self) -> None:
+        """Wait until no more than half of what is allowed is used, and count one more."""
+        while (wait := self._until_half()) > 0:  # noqa: ASYNC110 - nothing but time ends it
+            await asyncio.sleep(wait)
+        self._times.append(time.monotonic())
+
+    def _until_half(self) -> float:
+        """Return how long until no more than half of the window's approaches lie within it (s)."""
+        half = (len(self._times) + 1) // 2
+        return self._times[-half] + self._window_s - time.monotonic()

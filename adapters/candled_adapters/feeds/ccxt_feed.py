@@ -95,34 +95,38 @@ class CcxtFeed:
             try:
                 server_ms = await rest.server_time(time.monotonic())
             except NotAnsweredError as error:
-                await session.out([e for m in machines for e in m.disconnected(str(error))])
+                await session.out(
+                    [e for m in machines for e in m.concern("connection", str(error))]
+                )
                 await asyncio.sleep(pause)
                 pause = min(2.0 * pause, self._settings.patience.last_retry_s)
                 continue
             for machine in machines:
-                machine.contacted(server_ms)
+                machine.contacted(server_ms, session.moment())
             session.came_up()
             return
 
     async def _watch(self, rest: CcxtRest, machine: Continuity, session: Session) -> None:
-        """Listen for bars that begin, for ever; a loss is told, and REST is asked what it cost."""
-        failures = 0
-        heard = False
+        """Listen for bars that begin, for ever; without them REST is asked for what is due."""
+        failures, heard = 0, False
         while True:
             try:
                 opened = await rest.next_begun(machine.stream)
             except NotAnsweredError as error:
-                if heard:
-                    self.stats.lost_connections += 1
-                    await session.out(machine.disconnected(str(error)))
-                    await _connected(machine, session)
-                heard, failures = False, failures + 1
+                if not failures:
+                    self.stats.lost_connections += heard
+                    events = machine.disconnected(str(error), session.moment())
+                    session.arm(machine)
+                    await session.out(events)
+                failures, heard = failures + 1, False
                 await asyncio.sleep(self._backoff(failures))
                 continue
+            if failures:
+                await _connected(machine, session)
             self.stats.frames += 1
             self.stats.open_frames += 1
             self.stats.connects += not heard
-            heard, failures = True, 0
+            failures, heard = 0, True
             machine.seen(opened, session.moment())
             if machine.wants_rest:
                 session.arm(machine)
@@ -138,7 +142,7 @@ class CcxtFeed:
 
 
 async def _connected(machine: Continuity, session: Session) -> None:
-    """Let a machine ask: its questions need no connection of ours."""
+    """Let a machine ask for what it has missed, and then wait for signs."""
     events = machine.connected(session.moment())
     session.arm(machine)
     await session.out(events)

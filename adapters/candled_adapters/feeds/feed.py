@@ -100,12 +100,14 @@ class VenueFeed:
             try:
                 server_ms = await rest.server_time(time.monotonic())
             except NotAnsweredError as error:
-                await session.out([e for m in machines for e in m.disconnected(str(error))])
+                await session.out(
+                    [e for m in machines for e in m.concern("connection", str(error))]
+                )
                 await asyncio.sleep(pause)
                 pause = min(2.0 * pause, self._settings.patience.last_retry_s)
                 continue
             for machine in machines:
-                machine.contacted(server_ms)
+                machine.contacted(server_ms, session.moment())
             return
 
     def _shards(self, machines: list[Continuity], session: Session) -> Iterable[_Shard]:
@@ -178,8 +180,10 @@ class _Shard:
         if self._impatience is not None:
             self._impatience.cancel()
         events: list[FeedEvent] = []
+        moment = self._session.moment()
         for machine in self._machines.values():
-            events += machine.disconnected(reason)
+            events += machine.disconnected(reason, moment)
+            self._session.arm(machine)
         await self._session.out(events)
 
     async def on_frames(self, frames: list[bytes]) -> None:

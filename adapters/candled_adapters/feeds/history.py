@@ -16,10 +16,10 @@ from candled_adapters.feeds.backlog import (
     Hole,
     Read,
     closed_rows,
-    complaint,
     first_broken,
     holes_in,
 )
+from candled_adapters.feeds.sanity import complaint
 
 
 class HistoryError(ValueError):

@@ -22,9 +22,11 @@ class SourceStats:
     duplicates_same: int = 0
     """Closed bars pushed again, unchanged; dropped."""
     duplicates_changed: int = 0
-    """The last closed bar pushed again with other values; dropped."""
+    """Closed bars pushed again with other values; dropped, the audit is asked."""
+    overlapped: int = 0
+    """Closed bars that a second connection pushed as well, while it took over."""
     late: int = 0
-    """Closed bars older than the last reported one, which had come by REST or were given up."""
+    """Closed bars of a slot that was passed long ago, or that never was by the venue's history."""
     quarantined: int = 0
     """Bars that broke a rule at the door."""
     quarantined_sample: str = ""
@@ -35,6 +37,12 @@ class SourceStats:
     """Holes that the venue's own history confirmed."""
     refetches: int = 0
     """Times that REST was asked because a push was missing while live."""
+    audits: int = 0
+    """Answers that were compared with the bars that went out."""
+    revised: int = 0
+    """Bars that the venue's history shows with other numbers than those that went out."""
+    vanished: int = 0
+    """Bars that went out and that the venue's history lacks."""
     rest_requests: int = 0
     rest_failures: int = 0
     connects: int = 0

@@ -5,6 +5,7 @@ The shell reads the monotonic clock and hands it in; the arithmetic is candled.c
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,17 +15,25 @@ from candled.core.clock import ClockSample, VenueClock, fit
 
 _SLACK_STEPS: Final = 2.0
 _RATE_CHANGE: Final = 0.01
+_SAME_TIME_MS: Final = 1000.0
+_SETTLED_S: Final = 60.0  # a clock that jumped is believed when it has agreed with itself so long
 
 
 class VenueTime:
     """A venue's time: wall time until it was asked, then an offset and a rate.
 
     The fit rests on the oldest sample since the clock was last found inconsistent (a venue that
-    restarted, another simulator) and on the newest. Time pushed in frames is a floor.
+    restarted, another simulator) and on the newest. Time pushed in frames is a floor. A clock that
+    jumped is in doubt until it has agreed with itself for a minute, and one that differs from this
+    machine's by more than `max_skew_s` is for as long as it does.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], max_skew_s: float = float("inf")) -> None:
         self._changed = changed
+        self._max_skew_ms = max_skew_s * 1000.0
+        self._skew_ms = 0.0
+        self._jump_ms = 0
+        self._jumped_s = float("-inf")
         self._samples: list[ClockSample] = []
         self._clock: VenueClock | None = None
         self._floor_ms = 0
@@ -43,12 +52,44 @@ class VenueTime:
         """Take a measurement; tell whoever has timers when it changes more than a little."""
         before = self._clock
         if self._is_another_clock(sample):
+            self._note_jump(sample)
             self._samples = []
             self._floor_ms = 0
         self._samples = [*self._samples[:1], sample]
         self._clock = fit(self._samples)
         if before is None or _differs(before, self._clock):
             self._changed()
+
+    def _note_jump(self, sample: ClockSample) -> None:
+        """Remember a step that is more than what people call the same time."""
+        expected = self._clock.at(sample.answered) if self._clock else sample.server_ms
+        step_ms = sample.server_ms - expected
+        if self._clock and abs(step_ms) > _SAME_TIME_MS * max(1.0, self._clock.rate):
+            self._jump_ms, self._jumped_s = step_ms, sample.answered
+
+    def compare(self, wall_ms: int) -> None:
+        """Take note of this machine's wall clock (UTC ms), read just after a sample."""
+        self._skew_ms = float(self.now_ms() - wall_ms)
+
+    @property
+    def skew_ms(self) -> float:
+        """How far it was ahead of this machine's when compared; 0 where that may be anything."""
+        return 0.0 if math.isinf(self._max_skew_ms) else self._skew_ms
+
+    def has_jumped(self, local_s: float) -> bool:
+        """Whether it contradicted itself within the last minute before a local time (s)."""
+        return local_s - self._jumped_s < _SETTLED_S
+
+    def doubt(self, local_s: float) -> str:
+        """Say why it should not be relied on at a local time (s); '' if it may."""
+        if self.has_jumped(local_s):
+            return f"the venue's clock jumped by {self._jump_ms / 1000:+.1f} s"
+        if abs(self.skew_ms) > self._max_skew_ms:
+            return (
+                f"the venue's clock is {self.skew_ms / 1000:+.1f} s from this machine's; set the "
+                "clock right, or raise max_skew_s of the exchange"
+            )
+        return ""
 
     def observe(self, event_ms: int) -> None:
         """Take note that the venue's clock has read `event_ms`."""
@@ -85,5 +126,5 @@ def _slack_ms(sample: ClockSample) -> float:
 
 def _differs(one: VenueClock, two: VenueClock) -> bool:
     return abs(one.rate - two.rate) > _RATE_CHANGE * one.rate or (
-        abs(one.at(two.anchor_s) - two.anchor_ms) > 1000.0 * max(1.0, two.rate)
+        abs(one.at(two.anchor_s) - two.anchor_ms) > _SAME_TIME_MS * max(1.0, two.rate)
     )

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import HOUR, Bar, Bars, Interval, Stream
 from candled.core.decision import BarClosed, Source
-from candled.ports import FeedEvent, History, Resume, StreamHealth, StreamState
+from candled.ports import (
+    Act,
+    FeedEvent,
+    Hazard,
+    History,
+    Incident,
+    Resume,
+    StreamHealth,
+    StreamState,
+)
 from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import Nature, Patience, Read, Sightings
 from candled_adapters.feeds.continuity import Continuity
@@ -89,7 +99,7 @@ class Bench:
         self.events += self.machine.connected(self.clock.moment())
 
     def disconnect(self) -> None:
-        self.events += self.machine.disconnected("lost")
+        self.events += self.machine.disconnected("lost", self.clock.moment())
 
     def push(self, one: Bar) -> None:
         self.events += self.machine.push(one, self.clock.moment())
@@ -375,7 +385,7 @@ def test_a_bar_that_is_bad_in_history_too_holds_the_stream():
     assert 5 <= bench.settle(300) <= 25
     assert bench.bars == []
     assert bench.machine.state is StreamState.HOLDING
-    assert "low must be" in bench.machine._reason
+    assert "low must be" in bench.machine._standing.reason
     bench.venue.bad.clear()
     bench.settle(31)
     assert bench.bars == [bar(10), bar(11), bar(12), bar(13)][: len(bench.bars)]
@@ -383,15 +393,40 @@ def test_a_bar_that_is_bad_in_history_too_holds_the_stream():
 
 
 def test_a_lost_connection_is_told_and_caught_up():
-    """DOWN at once, LIVE after REST has answered for all that closed meanwhile."""
+    """DEGRADED at once, LIVE after REST has answered for all that closed meanwhile."""
     bench = live()
     bench.disconnect()
     bench.clock.go(5 * 3600)
-    assert bench.settle(10) == 0
     bench.connect()
     bench.settle(1)
     assert bench.bars == [bar(slot) for slot in range(10, 15)]
     assert bench.states[-2:] == [StreamState.DEGRADED, StreamState.LIVE]
+
+
+def test_without_a_connection_rest_is_asked_for_every_bar_that_is_due():
+    """Each bar comes a grace after its end, DEGRADED all the while, with the reason."""
+    bench = live()
+    bench.disconnect()
+    for slot in range(10, 16):
+        bench.clock.go((START + (slot + 1) * HOUR - bench.clock.venue_ms) / 1000 + 2.5)
+        assert bench.settle(0.4) == 0
+        bench.settle(0.7)
+        assert bench.bars[-1] == bar(slot)
+        assert bench.closed[-1].source is Source.REST
+    assert bench.states[-1] is StreamState.DEGRADED
+    assert bench.machine._standing.reason == "lost"
+
+
+def test_a_venue_whose_socket_never_comes_up_is_polled_from_the_start():
+    """History and bars come by REST alone when no subscription is ever made."""
+    bench = Bench(Resume(STREAM, 4, None), Venue(), slot=10.5)
+    bench.machine.contacted(bench.clock.venue_ms, bench.clock.moment())
+    bench.events += bench.machine.concern("connection", "handshake refused: HTTP 403")
+    assert bench.settle(4.5) == 0
+    bench.settle(3 * 3600)
+    assert list(bench.histories[0].bars) == [bar(slot) for slot in range(6, 10)]
+    assert bench.bars == [bar(10), bar(11), bar(12)]
+    assert bench.states == [StreamState.WARMING, StreamState.DEGRADED]
 
 
 def test_a_journal_ahead_of_the_venue_stops_the_stream():
@@ -410,6 +445,139 @@ def test_an_unknown_symbol_stops_the_stream():
     bench.events += bench.machine.failed("Invalid symbol.", bench.clock.moment(), unknown=True)
     assert bench.states[-1] is StreamState.STOPPED
     assert bench.settle(25) == 0
+
+
+def incidents(bench: Bench) -> list[tuple[Hazard, Act]]:
+    return [(e.hazard, e.act) for e in bench.events if isinstance(e, Incident)]
+
+
+def test_a_second_connection_that_pushes_the_same_is_no_hazard():
+    """While one connection takes over from another both push; the same one twice is a duplicate."""
+    bench = live()
+    bench.clock.go(1800)
+    for line in (1, 2):
+        bench.events += bench.machine.push(bar(10), bench.clock.moment(), line)
+    assert incidents(bench) == []
+    assert bench.stats.overlapped == 1
+    bench.events += bench.machine.push(bar(10), bench.clock.moment(), 1)
+    assert incidents(bench) == [(Hazard.DUPLICATE_CLOSE, Act.DROP)]
+    assert bench.bars == [bar(10)]
+
+
+def test_every_drop_is_told_with_its_reason():
+    """Again, again with other numbers, and long passed: three incidents, nothing goes out."""
+    bench = live()
+    bench.clock.go(1800)
+    for one in (bar(10), bar(10), bar(10, close=77.0), bar(7)):
+        bench.push(one)
+    assert bench.bars == [bar(10)]
+    assert incidents(bench) == [
+        (Hazard.DUPLICATE_CLOSE, Act.DROP),
+        (Hazard.CHANGED_CLOSE, Act.DROP),
+        (Hazard.OUT_OF_ORDER, Act.DROP),
+    ]
+
+
+def test_due_bars_that_are_not_pushed_are_counted_until_one_is():
+    """Two had by REST on a connection that is up; a push, also of a duplicate, begins anew."""
+    bench = live()
+    for missed in (1, 2):
+        bench.clock.go((START + (9 + missed + 1) * HOUR - bench.clock.venue_ms) / 1000)
+        bench.settle(4.0)
+        assert bench.machine.missed == missed
+    assert incidents(bench) == [(Hazard.MISSING_BAR, Act.HOLD)] * 2
+    bench.push(bar(11))
+    assert bench.machine.missed == 0
+    bench.disconnect()
+    bench.clock.go(3600)
+    bench.settle(60)
+    assert bench.machine.missed == 0
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        {"open": 1e5, "high": 1e5, "low": 1e5, "close": 1e5},
+        {"volume": 5000.0},
+        {"volume": 0.005},
+    ],
+)
+def test_a_bar_in_other_units_is_held_until_a_person_says_that_it_is_right(units):
+    """A price or a unit of volume a thousand times another: by push and by REST, with the mend."""
+    strange = replace(bar(11), **units)
+    bench = live()
+    bench.clock.go(1801)
+    bench.push(bar(10))
+    bench.clock.go(3600)
+    bench.push(strange)
+    assert incidents(bench)[-1] == (Hazard.UNIT_CHANGE, Act.QUARANTINE)
+    rows = Rows(Bars.of([bar(9), bar(10), strange, bar(12)]))
+    for _ in range(2):
+        bench.clock.go(40)
+        assert bench.machine.begin(bench.clock.moment(), bench.clock)
+        read = bench.machine.read(bench.clock.venue_ms)
+        bench.events += bench.machine.answer(read, rows, bench.clock.moment())
+    assert bench.bars == [bar(10)]
+    assert incidents(bench)[-1] == (Hazard.UNIT_CHANGE, Act.HOLD)
+    assert bench.machine.state is StreamState.HOLDING
+    assert "max_jump" in bench.machine._standing.reason
+    bench.settle(40)
+    assert bench.bars[:2] == [bar(10), bar(11)], "history was mended"
+    assert bench.machine.state is StreamState.LIVE
+
+
+def test_a_stream_without_bars_for_long_is_stopped_and_goes_on_when_they_come():
+    """Five bars late and asked often: STOPPED with the mend; a later bar makes it a gap."""
+    bench = live(venue=Venue(absent=frozenset(range(10, 18)), lag=0))
+    bench.venue.lag = 9
+    bench.clock.go(4 * 3600)
+    bench.settle(900)
+    assert bench.machine.state is StreamState.HOLDING
+    bench.clock.go(3 * 3600)
+    bench.settle(60)
+    assert bench.machine.state is StreamState.STOPPED
+    assert "delisted" in bench.machine._standing.reason
+    assert incidents(bench) == [(Hazard.HALTED, Act.STOP)]
+    bench.clock.go(3 * 3600)
+    bench.venue.lag = 0
+    bench.push(bar(18))
+    bench.settle(2)
+    assert bench.bars == [bar(18), bar(19)]
+    assert bench.machine.state is StreamState.LIVE
+    assert (Hazard.GAP, Act.FLAG) in incidents(bench)
+
+
+def test_bars_beyond_the_venues_reach_are_told_as_lost_and_the_windows_filled_anew():
+    """Away for longer than the venue's history goes: a new history, then every later bar."""
+    bench = Bench(Resume(STREAM, 0, START + 9 * HOUR, anew=4), Venue(first=60), slot=80.5)
+    bench.machine = Continuity(
+        Resume(STREAM, 0, START + 9 * HOUR, anew=4), Nature(100, reach=20), bench.stats, Patience()
+    )
+    bench.connect()
+    bench.settle(2)
+    assert incidents(bench) == [(Hazard.BEYOND_REACH, Act.BEGIN_ANEW)]
+    assert [list(one.bars) for one in bench.histories] == [[bar(76), bar(77), bar(78), bar(79)]]
+    assert bench.machine.state is StreamState.LIVE
+    bench.clock.go(1800)
+    bench.push(bar(80))
+    assert bench.bars == [bar(80)]
+
+
+def test_while_the_venues_clock_is_in_doubt_only_a_later_row_proves_a_bar_closed():
+    """A server time an hour ahead does not make the open bar a closed one."""
+    bench = live()
+    bench.clock.go(300)
+    ahead = bench.clock.venue_ms + HOUR
+    half = replace(bar(10), volume=1.0)
+    for sure, expected in ((False, []), (True, [half])):
+        bench.disconnect()
+        bench.connect()
+        assert bench.machine.begin(bench.clock.moment(), bench.clock)
+        read = bench.machine.read(ahead, sure=sure)
+        bench.events += bench.machine.answer(
+            read, Rows(Bars.of([bar(8), bar(9), half])), bench.clock.moment()
+        )
+        assert bench.bars == expected
 
 
 steps = st.one_of(
@@ -554,7 +722,7 @@ def test_whatever_happens_each_final_bar_goes_out_once_and_in_order(script, abse
     history = [one for told in bench.histories for one in told.bars]
     if resume.after is None:
         (told,) = bench.histories
-        split = bench.machine._boundary or 0
+        split = bench.machine._order.boundary or 0
         expected = [one for one in finals if one.close_time >= split]
         before = [one for one in finals if one.close_time < split]
         assert history == before[max(0, len(before) - resume.history) :]

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from candled.core.bar import HOUR, Bar, Bars, Stream
 from candled.core.clock import ClockSample, fit
 from candled.core.decision import BarClosed, Source
-from candled.ports import Resume, StreamState
+from candled.ports import Act, Resume, StreamState
 from candled_adapters.exchanges.dialect import Closing, Page, Rows
 from candled_adapters.feeds.backlog import Nature, Patience, closed_rows
+from candled_adapters.feeds.clockwatch import ClockWatch
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment, same
 from candled_adapters.feeds.rest import clipped
@@ -198,3 +199,46 @@ def test_a_clock_of_whole_seconds_is_a_clock_at_the_normal_rate():
         assert clock.rate == 1.0
         assert clock.error_ms > 1000
     assert len(changes) <= 2
+
+
+def clock_with(*samples: tuple[float, int], max_skew_s: float = 5.0) -> VenueTime:
+    """Return a clock that was asked at some local times (s) and said so many ms."""
+    clock = VenueTime(lambda: None, max_skew_s)
+    for at_s, server_ms in samples:
+        clock.add(ClockSample(at_s, at_s + 0.01, server_ms))
+    return clock
+
+
+def test_a_clock_that_jumps_is_in_doubt_for_a_minute():
+    """By an hour, forwards or back; what jitter explains, and a first sample, is no jump."""
+    for step in (3_600_000, -3_600_000):
+        clock = clock_with((0.0, START), (30.0, START + 30_000), (60.0, START + 60_000 + step))
+        assert "jumped by" in clock.doubt(60.1)
+        assert clock.has_jumped(119.9)
+        assert clock.doubt(120.2) == ""
+    steady = clock_with((0.0, START), (30.0, START + 30_008), (60.0, START + 59_995))
+    assert steady.doubt(60.1) == ""
+    assert clock_with((0.0, START)).doubt(0.1) == ""
+
+
+def test_a_clock_far_from_ours_is_in_doubt_as_long_as_it_is():
+    """More than the allowed skew, either way; with no bound allowed nothing is said of it."""
+    for skew, told in ((0, None), (900, None), (2_000, Act.FLAG), (9_000, Act.DEGRADE)):
+        for sign in (1, -1):
+            clock = clock_with((0.0, START))
+            wall = (clock.now_ms() - sign * skew) * 1_000_000
+            incident = ClockWatch("sim", clock).look(Moment(0.1, clock.now_ms(), wall))
+            assert bool(clock.doubt(0.1)) == (skew > 5_000)
+            assert (incident.act if incident else None) == told
+    free = clock_with((0.0, START), max_skew_s=math.inf)
+    assert ClockWatch("sim", free).look(Moment(0.1, START, 1)) is None
+    assert free.doubt(0.1) == ""
+
+
+def test_a_watched_clock_is_told_of_once():
+    """The same finding is not repeated; a new one is told, and so is the old one after it ended."""
+    clock = clock_with((0.0, START))
+    watch = ClockWatch("sim", clock)
+    skewed, fine = (Moment(0.1, START, (clock.now_ms() + s) * 1_000_000) for s in (9_000, 0))
+    told = [watch.look(moment) for moment in (skewed, skewed, fine, skewed)]
+    assert [bool(incident) for incident in told] == [True, False, False, True]
