@@ -166,6 +166,7 @@ def test_a_lost_connection_and_an_outage_lose_nothing():
         assert scene.feed.stats.lost_connections == 1
         assert scene.feed.stats.connects == 2
         assert StreamState.DEGRADED in scene.report.states
+        await until(lambda: scene.report.states[-1] is StreamState.LIVE)
         scene.venue.faults.refuse_rest(500, seconds=0.5)
         await until(lambda: len(scene.report.bars()) >= 40, 20)
         assert_same(scene.report.bars(), expected[300 : 300 + len(scene.report.bars())])
