@@ -59,6 +59,11 @@ class Closing(StrEnum):
     SUCCESSOR = "successor"
     """The venue never says so: REST, read after the bar's end, must show it with a later one."""
 
+    @property
+    def mark(self) -> str:
+        """How bars that are closed by it are marked: ``flagged``, or ``inferred``."""
+        return "flagged" if self is Closing.FLAG else "inferred"
+
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:

@@ -319,7 +319,7 @@ class Continuity:
     def _is_out_of_reach(self, read: Read, rows: Rows) -> bool:
         """Whether the next bar lies further back than the venue's history goes."""
         reach, next_one, opens = self._nature.reach, self._order.next, rows.bars.open_time
-        if reach is None or next_one is None or self._gathering or not len(opens):
+        if not reach or next_one is None or self._gathering or not len(opens):
             return False
         slots = (read.server_ms - next_one) / self._interval.typical_ms
         return read.sure and slots >= reach * _REACH_SHARE and int(opens[0]) > next_one

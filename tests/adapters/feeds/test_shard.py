@@ -19,7 +19,7 @@ from candled_adapters.feeds.backlog import Nature, Patience, Read
 from candled_adapters.feeds.budget import Allowance
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.line import Common
-from candled_adapters.feeds.rest import NotAnsweredError
+from candled_adapters.feeds.questions import NotAnsweredError
 from candled_adapters.feeds.session import Session
 from candled_adapters.feeds.shard import Shard
 from candled_adapters.feeds.socket import SocketSettings
