@@ -24,8 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import HOUR, Bar, Bars, Stream
+from candled.core.correction import correction
 from candled.core.decision import (
     BarClosed,
+    BarRevised,
     Decision,
     Probabilities,
     Quality,
@@ -202,6 +204,18 @@ def test_history_does_not_replace_what_was_decided_on(tmp_path: Path):
     assert rows(tmp_path, "SELECT source FROM bars ORDER BY open_time") == [("backfill",), ("ws",)]
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_later_history_does_not_say_where_the_listing_begins(tmp_path: Path, listed: bool):  # noqa: FBT001
+    """Only one that begins where the stream does, or before, knows whether anything is earlier."""
+    with opened(tmp_path) as journal:
+        journal.store_history(BTC, Bars.of([bar(4), bar(5)]), from_listing=listed)
+        for later in ([bar(5), bar(8)], []):
+            journal.store_history(BTC, Bars.of(later), from_listing=not listed)
+            assert journal.from_listing(BTC) is listed
+        journal.store_history(BTC, Bars.of([bar(2)]), from_listing=not listed)
+        assert journal.from_listing(BTC) is not listed
+
+
 @pytest.mark.parametrize("price", [NAN, float("inf"), -float("inf")])
 def test_a_price_that_is_no_number_is_refused(tmp_path: Path, price: float):
     """A bar or history with a price that is not finite is refused whole, and says so."""
@@ -279,6 +293,42 @@ def check_numbers(entries: Sequence[Entry]) -> None:
         else:
             assert entry.seq is None
         assert entry.last_seq == seqs.get(stream, 0)
+
+
+def correct(journal: Journal, hour: int, last: Entry, side: Side) -> Entry:
+    """Revise the bar of one hour so that its decision alone becomes `side`."""
+    told = BarRevised(BTC, bar(hour, close=99.9 + last.position / 100), 5, 6)
+    affected = journal.affected(told, 3)
+    assert affected is not None
+    assert affected.entries[last.decision.bar_open] == last
+    made = correction(decided(closed(BTC, hour), side), last.decision, last.seq)
+    assert made is not None
+    (entry,) = journal.revise(told, affected.bar, [made], 7)
+    return entry
+
+
+def test_the_latest_are_the_newest_entry_and_the_newest_bars(tmp_path: Path):
+    """A correction of an older bar is the newest entry, and not that of the newest bar."""
+    with opened(tmp_path) as journal:
+        first, second = commit(journal, (BTC, 0, Side.LONG), (BTC, 1, Side.FLAT))
+        (other,) = commit(journal, (ETH, 0, Side.LONG))
+        assert journal.latest() == [second, other]
+        turned = correct(journal, 0, first, Side.SHORT)
+        assert (turned.position, turned.seq, turned.last_seq) == (4, 2, 2)
+        assert journal.latest() == [second, other, turned]
+    with opened(tmp_path) as journal:
+        assert journal.latest() == [second, other, turned]
+        again = correct(journal, 1, second, Side.LONG)
+        assert journal.latest() == [other, again]
+        flat = correct(journal, 0, turned, Side.FLAT)
+        assert (flat.seq, flat.last_seq) == (None, 3)
+        assert journal.latest() == [other, again, flat]
+        (newest,) = commit(journal, (BTC, 2, Side.LONG))
+        assert newest.seq == 4
+        assert journal.latest() == [other, newest]
+        assert [e.position for e in journal.after(0, 99)] == [1, 2, 3, 4, 5, 6, 7]
+    with opened(tmp_path) as journal:
+        assert journal.latest() == [other, newest]
 
 
 # --- all or nothing
@@ -522,7 +572,92 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.executescript("CREATE TABLE other (x); PRAGMA user_version = 7;")
     db.close()
-    assert "journal version 7, this candled reads 1" in refused(tmp_path)
+    assert "journal version 7, this candled reads 1 to 2" in refused(tmp_path)
+
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    exchange TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
+    from_listing INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    UNIQUE (exchange, symbol, interval)
+) STRICT;
+CREATE TABLE bars (
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    open_time INTEGER NOT NULL,
+    open REAL NOT NULL, high REAL NOT NULL, low REAL NOT NULL, close REAL NOT NULL,
+    volume REAL, close_time INTEGER NOT NULL, quote_volume REAL, trades REAL,
+    taker_buy_base REAL, taker_buy_quote REAL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (stream, open_time),
+    CONSTRAINT finite_prices CHECK (max(abs(open), abs(high), abs(low), abs(close)) < 9e999)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE decisions (
+    position INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    bar_open INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    side TEXT NOT NULL,
+    seq INTEGER,
+    entry TEXT NOT NULL,
+    UNIQUE (stream, bar_open, revision)
+) STRICT;
+CREATE TABLE marks (sink TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
+PRAGMA user_version = 1;
+"""
+TABLES = ("meta", "streams", "bars", "decisions", "marks")
+
+
+def first_version(folder: Path) -> list[Entry]:
+    """Make a journal as the first version did, with entries that know no corrections."""
+    with opened(folder / "now") as journal:
+        made = commit(journal, (BTC, 0, Side.LONG), (ETH, 0, Side.FLAT), (BTC, 1, Side.SHORT))
+        journal.mark("mqtt", 2)
+    with sqlite3.connect(folder / FILE) as db:
+        db.executescript(VERSION_1)
+        db.execute("ATTACH ? AS now", (str(folder / "now" / FILE),))
+        for table in TABLES:
+            db.execute(f"INSERT INTO {table} SELECT * FROM now.{table}")  # noqa: S608
+        db.execute("UPDATE decisions SET entry = json_remove(entry, '$.decision.supersedes')")
+    db.close()
+    return made
+
+
+def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
+    """All that was in it is there, it goes on where it was, and its bars can be revised."""
+    made = first_version(tmp_path)
+    epoch = rows(tmp_path, "SELECT value FROM meta")
+    with opened(tmp_path) as journal:
+        assert journal.after(0, 99) == made
+        assert [(journal.epoch,)] == epoch
+        assert journal.position("mqtt") == 2
+        told = BarRevised(BTC, bar(0, close=99.9), 5, 6)
+        affected = journal.affected(told, 1)
+        assert affected is not None
+        assert journal.revise(told, affected.bar, [], 7) == []
+        assert commit(journal, (BTC, 2, Side.LONG))[0].seq == 3
+    assert rows(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert rows(tmp_path, "SELECT revision, close, revised_at FROM revisions") == [
+        (0, bar(0).close, 6)
+    ]
+    with opened(tmp_path / "now") as journal, opened(tmp_path / "new"):
+        assert journal.after(0, 99) == made
+    schema = "SELECT type, name, tbl_name FROM sqlite_schema ORDER BY 1, 2"
+    assert rows(tmp_path, schema) == rows(tmp_path / "new", schema)
+
+
+def test_an_old_journal_that_is_damaged_is_not_changed(tmp_path: Path):
+    """Where the new table cannot be made the version stays what it was."""
+    first_version(tmp_path)
+    db = sqlite3.connect(tmp_path / FILE)
+    db.executescript("CREATE TABLE revisions (x);")
+    db.close()
+    with pytest.raises(JournalError, match="table revisions already exists"):
+        open_journal(tmp_path)
+    assert rows(tmp_path, "PRAGMA user_version") == [(1,)]
 
 
 def test_a_damaged_page_is_an_error_when_it_is_read(tmp_path: Path):

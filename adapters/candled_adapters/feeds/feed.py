@@ -79,11 +79,13 @@ class VenueFeed:
                 machines,
                 emit,
                 questions=settings.rest_concurrency,
-                patience=patience,
             )
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._session.start(tasks)
+                    # Neither waits for the other: without REST what is pushed is kept until REST
+                    # can say what lies before it; without a connection REST has what is due.
+                    tasks.create_task(self._session.make_contact(patience))
                     for shard in self._shards(machines, self._session):
                         tasks.create_task(shard.run())
             finally:

@@ -19,7 +19,7 @@ from candled_adapters.feeds.backlog import Nature, Patience, Read
 from candled_adapters.feeds.budget import Allowance
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.line import Common
-from candled_adapters.feeds.rest import NotAnsweredError
+from candled_adapters.feeds.questions import NotAnsweredError
 from candled_adapters.feeds.session import Session
 from candled_adapters.feeds.shard import Shard
 from candled_adapters.feeds.socket import SocketSettings
@@ -147,13 +147,14 @@ async def run(
         )
         for symbol in symbols
     ]
-    session = Session("venue", clock, scene.history, machines, emit, questions=8, patience=patience)
+    session = Session("venue", clock, scene.history, machines, emit, questions=8)
     common = Common(
         dialect, session, scene.stats, settings, Allowance(dialect.limits, len(machines))
     )
     url = f"{scene.venue.url}/stream"
     async with asyncio.TaskGroup() as tasks:
         session.start(tasks)
+        tasks.create_task(session.make_contact(patience))
         for number in range(shards):
             tasks.create_task(Shard(common, url, machines[number::shards]).run())
 
