@@ -281,16 +281,11 @@ class Simulator:
         if not self.started.is_set():
             self._start()
         now_ms, now_s = self.now_ms(), time.monotonic()
-        reply: Reply | None
         if self._venue.session(request.path) is not None:
-            beyond = self._book.connect(now_s) and self._enforce
-            reply = self._answerer.limited() if beyond else self._answerer.handshake(now_ms)
+            reply = self._limited(self._book.connect(now_s)) or self._answerer.handshake(now_ms)
         else:
-            beyond = self._book.question(now_s) and self._enforce
-            reply = (
-                self._answerer.limited()
-                if beyond
-                else self._answer(request.path, connection.body, now_ms)
+            reply = self._limited(self._book.question(now_s)) or self._answer(
+                request.path, connection.body, now_ms
             )
         status = HTTPStatus.SWITCHING_PROTOCOLS if reply is None else reply.status
         self.requests.append(HttpRequest(request.path, status, now_ms, time.monotonic()))
@@ -309,6 +304,9 @@ class Simulator:
         if self._scenario is not None:
             for fault in self._scenario.faults(self.market, self._began_s):
                 self.faults.add(fault)
+
+    def _limited(self, breached: bool) -> Reply | None:  # noqa: FBT001 - the book's answer
+        return self._answerer.limited() if breached and self._enforce else None
 
     def _answer(self, target: str, body: bytes, now_ms: int) -> Reply:
         return self._answerer.rest(target, body, now_ms)
