@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from candled.core.bar import Bar
 from candled_adapters.simulator import misbehaviour, trouble
 from candled_adapters.simulator.damage import DAMAGES
-from candled_adapters.simulator.fault import Hooks, Span
+from candled_adapters.simulator.fault import Hooks, Listener, Moment, Span
 from candled_adapters.simulator.scenario import Scenario
 from candled_adapters.simulator.server import Simulator
 from raw_venues import (
@@ -112,6 +112,22 @@ def test_rest_lags(words: Words):
             assert await rows(words, venue) == right[:-2]
             venue.faults.clear()
             assert await rows(words, venue) == right
+
+    run(main())
+
+
+@some_venues
+def test_rest_lags_about_some_bars_alone(words: Words):
+    """Of the three newest rows the one that is meant."""
+
+    async def main() -> None:
+        async with held(words) as venue:
+            right = await rows(words, venue)
+            bars = Span(opened(HELD - 1), opened(HELD))
+            venue.faults.strike(misbehaviour.lag(3), words.symbol, bars=bars)
+            assert [row[0] for row in await rows(words, venue)] == [
+                row[0] for row in right if row[0] != opened(HELD - 1)
+            ]
 
     run(main())
 
@@ -290,6 +306,19 @@ def test_a_clock_drifts_and_jumps():
     assert found == [0, 0, 5000, 5000, 0]
 
 
+def test_a_stall_begins_when_its_share_of_the_first_bar_has_passed():
+    """Pushes before it are heard; none after it."""
+    market = held(BINANCE).market
+    silences = misbehaviour.stall(after=0.5).silences
+    assert silences is not None
+    listener, tape = Listener(1, BINANCE.symbol, 1), market.tapes[BINANCE.symbol]
+    heard = [
+        not silences(listener, Moment(market, tape, instant), Span(opened(HELD + 1)))
+        for instant in market.instants(2)
+    ]
+    assert heard == [True] * 3 + [True, False, False] + [False] * 6
+
+
 # --- subscriptions
 
 
@@ -371,6 +400,24 @@ def test_half_of_the_connections_hear_nothing(words: Words):
             assert not ears[1].candles()
             venue.faults.unmute()
             await until(ears[1].candles, "the second hears")
+
+    run(main())
+
+
+@some_venues
+def test_a_stream_is_mute_on_one_connection_for_good(words: Words):
+    """Another connection hears it, and subscribing again is of no use."""
+
+    async def main() -> None:
+        venue = simulator(words, 600, speed=FAST, start_at=5)
+        async with venue, dial(words, venue) as first, dial(words, venue) as second:
+            venue.faults.mute_stream(words.symbol, connection=1)
+            ears = [Ears(words, first), Ears(words, second)]
+            for ear in (*ears, ears[0]):
+                await ear.say(words.subscribe([words.symbol, words.other]))
+            await until(lambda: len(ears[1].candles()) > 6, "the second hears")
+            await until(lambda: len(ears[0].candles(words.other)) > 6, "its neighbour is heard")
+            assert not ears[0].candles()
 
     run(main())
 
