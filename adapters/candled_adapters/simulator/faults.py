@@ -49,9 +49,14 @@ class Faults:
         `bars` a span of them. It is over after so many real `seconds`, or `times`.
         """
         now = self.clock()
-        span = bars if at is None else Span(at, at + 1)
-        return self.add(Fault(hooks=hooks, symbol=symbol, bars=span,
-                              seconds=Span(now, now + seconds), times=times))  # fmt: skip
+        fault = Fault(
+            hooks=hooks,
+            symbol=symbol,
+            bars=bars if at is None else Span(at, at + 1),
+            seconds=Span(now, now + seconds),
+            times=times,
+        )
+        return self.add(fault)
 
     def add(self, fault: Fault) -> Fault:
         """Register a fault and return it."""

@@ -585,6 +585,28 @@ def test_slots_bound_a_fault_exactly():
     run(main())
 
 
+@some_venues
+def test_a_second_close_is_as_the_test_wants_it(words: Words):
+    """A function of the bar, or a bar of the test's own."""
+    own = Bar(opened(13), 1.0, 2.0, 0.5, 1.5, 0.0, opened(14) - 1, 0.0, 0.0, 0.0, 0.0)
+
+    async def main() -> None:
+        venue = simulator(words, 40, speed=FAST, start_at=5, bars=15, linger=0.1)
+        async with venue, dial(words, venue) as ws:
+            venue.faults.double(words.symbol, opened(11), changed=half)
+            venue.faults.double(words.symbol, opened(13), changed=own)
+            ears = Ears(words, ws)
+            await ears.say(words.subscribe([words.symbol]))
+            await ears.closed()
+        sign = [c for c in ears.candles() if (c.closed if words.flags else c.volume == 0)]
+        at = opened(11) if words.flags else opened(12)
+        first, second = (c.close for c in sign if c.open_time == at)
+        assert second == pytest.approx(first / 2)
+        assert [c.open_time for c in sign if c.close == 1.5] == [opened(13)]
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
