@@ -500,6 +500,28 @@ def test_connections_end_at_a_slot(words: Words, code: int | str):
     run(main())
 
 
+@pytest.mark.parametrize("code", [1006, "rst"])
+def test_an_end_without_a_goodbye_is_a_fin_or_a_reset(code: int | str):
+    """What the socket itself sees, beneath the websocket."""
+
+    async def main() -> None:
+        async with held(BINANCE) as venue:
+            reader, writer = await asyncio.open_connection(venue.host, venue.port)
+            hello = "GET /ws HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            writer.write((hello + key).encode())
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            venue.faults.strike(trouble.drop(code))
+            try:
+                seen = await asyncio.wait_for(reader.read(), 5)
+            except ConnectionResetError:
+                seen = b"reset"
+            writer.close()
+            assert seen == (b"reset" if code == "rst" else b"")
+
+    run(main())
+
+
 NOTICES = {
     "binance-spot": lambda m: m["e"] == "serverShutdown",
     "okx": lambda m: (m["event"], m["code"]) == ("notice", "64008"),
@@ -581,6 +603,29 @@ def test_slots_bound_a_fault_exactly():
         closed = [c.open_time for c in ears.candles() if c.closed]
         missing = [b for a, c in pairwise(closed) for b in range(a + STEP, c, STEP)]
         assert missing == [opened(12), opened(13), opened(14)]
+
+    run(main())
+
+
+def test_faults_of_two_symbols_do_not_mix_and_those_of_one_add_up():
+    """At the same bar one symbol's close is hidden, and the other's doubled twice and changed."""
+
+    async def main() -> None:
+        venue = simulator(OKX, 40, speed=FAST, start_at=5, bars=12, linger=0.1)
+        async with venue, dial(OKX, venue) as ws:
+            venue.faults.hide(OKX.symbol, opened(12))
+            venue.faults.double(OKX.other, opened(12))
+            venue.faults.double(OKX.other, opened(12), changed=half)
+            venue.faults.alter(OKX.other, opened(12), half, rest=False)
+            ears = Ears(OKX, ws)
+            await ears.say(OKX.subscribe([OKX.symbol, OKX.other]))
+            await ears.closed()
+        truth = float(venue.market.tapes[OKX.other].bars.close[12])
+        closes = [
+            [c.close for c in ears.candles(symbol) if c.closed and c.open_time == opened(12)]
+            for symbol in (OKX.symbol, OKX.other)
+        ]
+        assert closes == [[], [truth / 2, truth / 2, truth / 4, truth / 4]]
 
     run(main())
 
