@@ -126,7 +126,8 @@ class Faults:
     ) -> Fault:
         """Acknowledge a stream and never send it, on one connection or all.
 
-        If it `heals`, a fresh SUBSCRIBE ends it, on that connection; else it lasts until `unmute`.
+        If it `heals`, a fresh SUBSCRIBE ends it, on its connection, and a new connection is mute
+        anew; else it lasts until `unmute`.
         """
         hooks = misbehaviour.mute(connection=connection, heals=heals)
         return self.strike(hooks, symbol, seconds=seconds)

@@ -172,6 +172,26 @@ def test_a_symbol_is_delisted(words: Words):
     run(main())
 
 
+@pytest.mark.parametrize("make", [misbehaviour.halt, misbehaviour.delist])
+@some_venues
+def test_nothing_is_pushed_of_a_symbol_that_is_halted_or_gone(
+    words: Words, make: Callable[[], Hooks]
+):
+    """From its bar on, while the other goes on; and the connection lives."""
+
+    async def main() -> None:
+        venue = simulator(words, 40, speed=FAST, start_at=5, bars=15, linger=0.1)
+        async with venue, dial(words, venue) as ws:
+            venue.faults.strike(make(), words.symbol, bars=Span(opened(12)))
+            ears = Ears(words, ws)
+            await ears.say(words.subscribe([words.symbol, words.other]))
+            assert await ears.closed() == 1001, "when the candles are over"
+        assert max(c.open_time for c in ears.candles()) in (opened(11), opened(12))
+        assert max(c.open_time for c in ears.candles(words.other)) >= opened(19)
+
+    run(main())
+
+
 @some_venues
 def test_a_bar_is_revised_after_a_while(words: Words):
     """REST changes it so many bars after its close, for good."""
