@@ -90,20 +90,20 @@ class Pusher:
     def push(self, client: Client, volley: Volley, later: Later) -> int:
         """Write one instant's frames to a client; return how many they were."""
         to, count = (client.connection,), 0
-        combined, frames = client.session.combined, volley.frames
+        combined, frames, silencing = client.session.combined, volley.frames, volley.silencing
         for name, serial in client.session.streams.items():
             sent = frames.get((name, combined))
             if sent is None:  # subscribed since the frames were encoded
                 sent = self._sent(volley.instant, name, combined, volley.changing)
                 frames[name, combined] = sent
-            if volley.silencing and self._silenced(client, name, serial, volley):
+            if silencing and self._silenced(client, name, serial, volley):
                 continue
             for message in sent:
                 if message.delay_ms:
                     later(client.connection, message)
                 else:
                     broadcast(to, message.data, text=message.text)
-                count += 1
+            count += len(sent)
         return count
 
     def _sent(
