@@ -23,6 +23,7 @@ that the candles lack (NaN) is sent as zero.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -46,7 +47,7 @@ def push(symbol: str, interval: str, kline: Kline, event_ms: int) -> bytes:
     bar = kline.bar
     trades = count(bar.trades)
     first, last = (kline.first_trade, kline.first_trade + trades - 1) if trades else (-1, -1)
-    name = json.dumps(symbol)
+    name = _quoted(symbol)
     return (
         f'{{"e":"kline","E":{event_ms},"s":{name},"k":{{"t":{bar.open_time},"T":{bar.close_time},'
         f'"s":{name},"i":"{interval}","f":{first},"L":{last},"o":"{decimal(bar.open)}",'
@@ -59,7 +60,7 @@ def push(symbol: str, interval: str, kline: Kline, event_ms: int) -> bytes:
 
 def combined(stream: str, frame: bytes) -> bytes:
     """Wrap a raw push frame as a combined stream does."""
-    return b'{"stream":%s,"data":%s}' % (json.dumps(stream).encode(), frame)
+    return b'{"stream":%s,"data":%s}' % (_quoted(stream).encode(), frame)
 
 
 def rows(klines: Iterable[Kline]) -> bytes:
@@ -75,6 +76,17 @@ def acknowledge(request_id: object, result: list[str] | None = None) -> bytes:
 def error(code: int, message: str) -> bytes:
     """Encode an error, of a websocket method (code 0 to 3) or of REST (code below 0)."""
     return _json({"code": code, "msg": message})
+
+
+def denial(request_id: object) -> bytes:
+    """Encode the error of a subscription that is refused."""
+    return _json({"code": 2, "msg": "Invalid request: try again later", "id": request_id})
+
+
+def shutdown(now_ms: int, *, combined: bool) -> bytes:
+    """Encode the notice that this connection will be closed within minutes."""
+    event = {"e": "serverShutdown", "E": now_ms}
+    return _json({"stream": "!serverShutdown", "data": event} if combined else event)
 
 
 def refusal(status: int) -> bytes:
@@ -116,6 +128,12 @@ def _row(kline: Kline) -> str:
         f'"{decimal(bar.quote_volume)}",{count(bar.trades)},"{decimal(bar.taker_buy_base)}",'
         f'"{decimal(bar.taker_buy_quote)}","0"]'
     )
+
+
+@functools.cache
+def _quoted(name: str) -> str:
+    """Write a name of a few thousand, each time it is pushed, as JSON."""
+    return json.dumps(name)
 
 
 def _json(value: object) -> bytes:
