@@ -9,10 +9,12 @@ import asyncio
 import bisect
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from candled.core.bar import MINUTE, Interval, Stream
+from candled.core.correction import correction
 from candled.core.decision import (
     Decision,
     Evidence,
@@ -23,7 +25,7 @@ from candled.core.decision import (
     Target,
     decision_id,
 )
-from candled.ports import Entry, Health, ServiceState
+from candled.ports import Entry, Health, Incident, Notice, ServiceState, StreamHealth
 
 BTC = Stream("binance", "BTCUSDT", "1m")
 EVENING_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
@@ -91,6 +93,8 @@ class Board:
         self._news = asyncio.Event()
         self.reports: list[tuple[str, str | None]] = []
         """Every report in order: (part, problem)."""
+        self.streams: dict[Stream, StreamHealth] = {}
+        self._notices: list[Notice] = []
 
     @property
     def health(self) -> Health:
@@ -108,6 +112,20 @@ class Board:
 
     def report(self, part: str, problem: str | None) -> None:
         self.reports.append((part, problem))
+
+    def stream(self, stream: Stream) -> StreamHealth | None:
+        return self.streams.get(stream)
+
+    def tell(self, incident: Incident, unsaid: int = 0) -> None:
+        """Give sinks an incident to tell."""
+        self._notices.append(Notice(len(self._notices) + 1, incident, unsaid))
+        self._news.set()
+
+    async def notices(self, after: int) -> list[Notice]:
+        while len(self._notices) <= after:
+            self._news.clear()
+            await self._news.wait()
+        return self._notices[after:]
 
     async def changed(self, seen: Health) -> Health:
         while self._health == seen:
@@ -141,6 +159,23 @@ class Decisions:
             received_ns=(decision.bar_close + 38) * 1_000_000,
             received_ms=decision.bar_close + 38,
             decided_ms=decision.bar_close + 41,
+        )
+
+    def correct(self, entry: Entry, side: Side) -> Entry:
+        """Return the next entry, which makes `side` of a decision that said something else."""
+        self._position += 1
+        last, stream = entry.decision, entry.decision.stream
+        again = replace(_decision(side, stream, last.bar_open), price=last.price + 1)
+        corrected = correction(again, last, entry.seq)
+        assert corrected is not None
+        self._seqs[stream] = self._seqs.get(stream, 0) + corrected.is_signal
+        return replace(
+            entry,
+            position=self._position,
+            decision=corrected,
+            seq=self._seqs[stream] if corrected.is_signal else None,
+            last_seq=self._seqs[stream],
+            source=Source.REST,
         )
 
     def some(self, count: int, side: Side = Side.LONG, stream: Stream = BTC) -> list[Entry]:

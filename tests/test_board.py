@@ -10,9 +10,19 @@ import pytest
 
 from candled.board import Board
 from candled.config import ConfigError
+from candled.core.bar import Stream
 from candled.errors import Exit, explain
 from candled.journal import JournalError, JournalLockedError, JournalUnavailableError
-from candled.ports import Health, ServiceState
+from candled.ports import (
+    Act,
+    Hazard,
+    Health,
+    Incident,
+    Notice,
+    ServiceState,
+    StreamHealth,
+    StreamState,
+)
 from candled_adapters.simulator.sockets import PortInUse
 from fakes import until
 
@@ -87,6 +97,50 @@ def test_a_change_is_waited_for():
         more = asyncio.create_task(board.changed(board.health))
         board.report("log", "full")
         assert (await asyncio.wait_for(more, 1)).reasons == ("log: full", "mqtt: gone")
+
+    asyncio.run(body())
+
+
+BTC = Stream("binance", "BTCUSDT", "1h")
+
+
+def test_a_stream_that_is_not_live_degrades_the_service():
+    """Its state is told by itself, and among the problems until it is live."""
+    board = Board(Wall())
+    assert board.stream(BTC) is None
+    for state in StreamState:
+        health = StreamHealth(BTC, state, "a reason" if state is StreamState.HOLDING else "")
+        board.note(health)
+        assert board.stream(BTC) == health
+        live = state is StreamState.LIVE
+        assert board.health.state is (ServiceState.ONLINE if live else ServiceState.DEGRADED)
+    board.note(StreamHealth(BTC, StreamState.HOLDING, "a reason"))
+    assert board.health.reasons == ("binance/BTCUSDT/1h: holding: a reason",)
+
+
+def test_notices_are_numbered_and_the_oldest_are_forgotten():
+    """Who was away gets the newest ones; who is there waits for the next."""
+
+    def incident(number: int) -> Incident:
+        return Incident("binance", BTC, Hazard.GAP, Act.FLAG, str(number), number)
+
+    async def body() -> None:
+        board = Board(Wall())
+        waiting = asyncio.create_task(board.notices(0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        board.tell(incident(1), 0)
+        assert await asyncio.wait_for(waiting, 1) == [Notice(1, incident(1), 0)]
+        for number in range(2, 301):
+            board.tell(incident(number), number)
+        assert await board.notices(298) == [Notice(n, incident(n), n) for n in (299, 300)]
+        kept = await board.notices(0)
+        assert [notice.number for notice in kept] == list(range(45, 301))
+        late = asyncio.create_task(board.notices(300))
+        await asyncio.sleep(0)
+        assert not late.done()
+        board.tell(incident(301), 0)
+        assert [notice.number for notice in await asyncio.wait_for(late, 1)] == [301]
 
     asyncio.run(body())
 

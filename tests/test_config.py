@@ -261,6 +261,8 @@ def test_unknown_keys_of_streams_are_told_too(tmp_path: Path):
         ("policy.cooldown_bars = -1", "policy.cooldown_bars: Input should be greater than or"),
         ("policy.cooldown_bars = 1001", "policy.cooldown_bars: Input should be less than or"),
         ("policy.cooldown_bars = 1.0", "policy.cooldown_bars: Input should be a valid integer"),
+        ("policy.gap_mute_bars = -1", "policy.gap_mute_bars: Input should be greater than or"),
+        ("policy.gap_mute_bars = 1001", "policy.gap_mute_bars: Input should be less than or"),
         ("state.path = 3", "state.path: "),
         ("log.level = 'loud'", "log.level: Input should be 'debug', 'info', 'warning' or 'error'"),
         ("log.format = 'xml'", "log.format: "),

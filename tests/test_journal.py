@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from candled.core.bar import HOUR, Bar, Bars, Stream
 from candled.core.decision import (
     BarClosed,
+    BarRevised,
     Decision,
     Probabilities,
     Quality,
@@ -522,7 +523,92 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.executescript("CREATE TABLE other (x); PRAGMA user_version = 7;")
     db.close()
-    assert "journal version 7, this candled reads 1" in refused(tmp_path)
+    assert "journal version 7, this candled reads 1 to 2" in refused(tmp_path)
+
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    exchange TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
+    from_listing INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    UNIQUE (exchange, symbol, interval)
+) STRICT;
+CREATE TABLE bars (
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    open_time INTEGER NOT NULL,
+    open REAL NOT NULL, high REAL NOT NULL, low REAL NOT NULL, close REAL NOT NULL,
+    volume REAL, close_time INTEGER NOT NULL, quote_volume REAL, trades REAL,
+    taker_buy_base REAL, taker_buy_quote REAL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (stream, open_time),
+    CONSTRAINT finite_prices CHECK (max(abs(open), abs(high), abs(low), abs(close)) < 9e999)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE decisions (
+    position INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    bar_open INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    side TEXT NOT NULL,
+    seq INTEGER,
+    entry TEXT NOT NULL,
+    UNIQUE (stream, bar_open, revision)
+) STRICT;
+CREATE TABLE marks (sink TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
+PRAGMA user_version = 1;
+"""
+TABLES = ("meta", "streams", "bars", "decisions", "marks")
+
+
+def first_version(folder: Path) -> list[Entry]:
+    """Make a journal as the first version did, with entries that know no corrections."""
+    with opened(folder / "now") as journal:
+        made = commit(journal, (BTC, 0, Side.LONG), (ETH, 0, Side.FLAT), (BTC, 1, Side.SHORT))
+        journal.mark("mqtt", 2)
+    with sqlite3.connect(folder / FILE) as db:
+        db.executescript(VERSION_1)
+        db.execute("ATTACH ? AS now", (str(folder / "now" / FILE),))
+        for table in TABLES:
+            db.execute(f"INSERT INTO {table} SELECT * FROM now.{table}")  # noqa: S608
+        db.execute("UPDATE decisions SET entry = json_remove(entry, '$.decision.supersedes')")
+    db.close()
+    return made
+
+
+def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
+    """All that was in it is there, it goes on where it was, and its bars can be revised."""
+    made = first_version(tmp_path)
+    epoch = rows(tmp_path, "SELECT value FROM meta")
+    with opened(tmp_path) as journal:
+        assert journal.after(0, 99) == made
+        assert [(journal.epoch,)] == epoch
+        assert journal.position("mqtt") == 2
+        told = BarRevised(BTC, bar(0, close=99.9), 5, 6)
+        affected = journal.affected(told, 1)
+        assert affected is not None
+        assert journal.revise(told, affected.bar, [], 7) == []
+        assert commit(journal, (BTC, 2, Side.LONG))[0].seq == 3
+    assert rows(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert rows(tmp_path, "SELECT revision, close, revised_at FROM revisions") == [
+        (0, bar(0).close, 6)
+    ]
+    with opened(tmp_path / "now") as journal, opened(tmp_path / "new"):
+        assert journal.after(0, 99) == made
+    schema = "SELECT type, name, tbl_name FROM sqlite_schema ORDER BY 1, 2"
+    assert rows(tmp_path, schema) == rows(tmp_path / "new", schema)
+
+
+def test_an_old_journal_that_is_damaged_is_not_changed(tmp_path: Path):
+    """Where the new table cannot be made the version stays what it was."""
+    first_version(tmp_path)
+    db = sqlite3.connect(tmp_path / FILE)
+    db.executescript("CREATE TABLE revisions (x);")
+    db.close()
+    with pytest.raises(JournalError, match="table revisions already exists"):
+        open_journal(tmp_path)
+    assert rows(tmp_path, "PRAGMA user_version") == [(1,)]
 
 
 def test_a_damaged_page_is_an_error_when_it_is_read(tmp_path: Path):

@@ -119,8 +119,21 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(JournalError, match="journal version 99, this candled reads 1"):
+    with pytest.raises(JournalError, match="journal version 99, this candled reads 1 to 2"):
         open_reader(tmp_path)
+
+
+def test_a_journal_of_the_first_version_can_be_read(tmp_path: Path):
+    """A reader changes nothing, and what it reads was there from the first."""
+    journal = open_journal(tmp_path)
+    decisions = fill(journal)
+    journal.close()
+    db = sqlite3.connect(tmp_path / FILE)
+    db.executescript("DROP TABLE revisions; PRAGMA user_version = 1;")
+    db.close()
+    with open_reader(tmp_path) as reader:
+        assert reader.decisions(BTC) == decisions
+        assert reader.rows("PRAGMA user_version") == [(1,)]
 
 
 def test_damage_is_told_with_the_file(tmp_path: Path):

@@ -12,23 +12,30 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import structlog
 
 from candled.board import Board
 from candled.core.bar import Bar, Bars, Stream
-from candled.core.decision import BarClosed, Decision, Side, Source
+from candled.core.decision import BarClosed, BarRevised, Decision, Quality, Side, Source
 from candled.core.engine import Engine, Lane
 from candled.core.features.mar import MAR
 from candled.errors import Exit, explain
+from candled.inbox import Inbox
 from candled.journal import Journal, JournalError, open_journal
 from candled.ports import (
+    Act,
     Clock,
     Emit,
     Entry,
     Feed,
     FeedEvent,
+    Hazard,
     HealthBoard,
     History,
+    Incident,
+    Notice,
     Outbox,
     Resume,
     ServiceState,
@@ -36,7 +43,7 @@ from candled.ports import (
     StreamHealth,
     StreamState,
 )
-from candled.service import BatchTimes, Inbox, Service
+from candled.service import BatchTimes, Service
 from candled.tally import Tally
 from candles import candles
 from fakes import FixedClock, until
@@ -156,6 +163,7 @@ def serve(
     lanes: Sequence[Lane] | None = None,
     during: Callable[[Run], Awaitable[None]],
     observer: Callable[[Sequence[Entry], BatchTimes], None] | None = None,
+    on_incident: Callable[[Incident], None] | None = None,
     prepare: Callable[[Journal], None] | None = None,
 ) -> None:
     """Run a service on the state in `folder`, stop it after `during`, and raise what it raises."""
@@ -174,6 +182,7 @@ def serve(
                 sinks=sinks,
                 board=board,
                 observer=observer,
+                on_incident=on_incident,
             )
             running = asyncio.create_task(service.run(stop))
             watched = asyncio.ensure_future(during(Run(journal, board, feed, stop)))
@@ -279,11 +288,107 @@ def test_streams_say_how_they_are(tmp_path: Path):
     serve(tmp_path, feed, during=during)
 
 
+def test_incidents_are_counted_logged_and_told_but_not_all(tmp_path: Path):
+    """Every incident is counted; of a kind one is told, and the bars around it are decided."""
+    tally = Tally()
+    met = [
+        Incident("binance", BTC, Hazard.DUPLICATE_CLOSE, Act.DROP, f"number {n}", NOW)
+        for n in range(5)
+    ]
+    other = Incident("binance", None, Hazard.CONNECTION_LOST, Act.RECONNECT, "1006", NOW)
+    feed = RecordedFeed([met[0], *live(BTC, 0, 1), *met[1:], other, *live(BTC, 1, 2)])
+    told: list[Notice] = []
+
+    async def during(run: Run) -> None:
+        await run.decided(2)
+        told.extend(await run.board.notices(0))
+
+    with structlog.testing.capture_logs() as logged:
+        serve(tmp_path, feed, during=during, on_incident=tally.met)
+    assert tally.summary().incidents == {
+        "binance": {"connection_lost": 1},
+        "binance/BTCUSDT/1h": {"duplicate_close": 5},
+    }
+    assert [(notice.number, notice.incident) for notice in told] == [(1, met[0]), (2, other)]
+    lines = [line for line in logged if line["event"] == "incident"]
+    assert [(line["hazard"], line["text"], line["unsaid"]) for line in lines] == [
+        ("duplicate_close", "number 0", 0),
+        ("connection_lost", "1006", 0),
+    ]
+
+
+def test_a_revised_bar_is_corrected_before_what_follows_is_decided(tmp_path: Path):
+    """Between two bars of one emission a revision changes what the second is decided from.
+
+    Sinks see the correction in its place, and it is counted as one and not as a bar.
+    """
+    bars = series(BTC)
+    tally, sink = Tally(), ReadingSink(tmp_path)
+    told = dataclasses.replace(bars.row(HISTORY + 1), close=bars.row(HISTORY + 1).low)
+    revised = BarRevised(BTC, told, 77, told.close_time + 5_000)
+    events = live(BTC, HISTORY, HISTORY + 4)
+    feed = RecordedFeed([history(BTC), *events[:3], revised, *events[3:]])
+    serve(
+        tmp_path,
+        feed,
+        [sink],
+        lanes=[lane(BTC)],
+        during=lambda run: run.decided(6),
+        observer=tally.durable,
+    )
+    final = [*bars[: HISTORY + 4]]
+    final[HISTORY + 1] = told
+    engine = Engine([lane(BTC)])
+    engine.warm(BTC, Bars.of(final[:HISTORY]), from_listing=False)
+    wanted = engine.decide([closed(BTC, bar) for bar in final[HISTORY:]])
+    made = [entry.decision for entry in sink.seen]
+    order = [(one.bar_open, one.revision) for one in made]
+    at = [bar.open_time for bar in final[HISTORY:]]
+    assert order == [(at[0], 0), (at[1], 0), (at[2], 0), (at[1], 1), (at[2], 1), (at[3], 0)]
+    assert (made[0], made[5]) == (wanted[0], wanted[3])
+    assert [one.probabilities for one in made[3:5]] == [one.probabilities for one in wanted[1:3]]
+    assert {(entry.source, entry.received_ns) for entry in sink.seen[3:5]} == {(Source.REST, 77)}
+    summary = tally.summary()
+    assert (summary.decisions, summary.corrections) == (4, 2)
+    assert summary.signals == sum(entry.seq is not None for entry in sink.seen)
+
+
+@pytest.mark.parametrize("count", [HISTORY, 30])
+def test_a_history_in_the_middle_of_a_life_begins_the_windows_anew(tmp_path: Path, count: int):
+    """Lost bars leave a gap; what follows is decided as an engine does that was given those bars.
+
+    A history shorter than the windows is joined to what was there before, as after a restart.
+    """
+    bars = candles(2 * HISTORY + 60, seed=10)
+    before, start = HISTORY + 5, HISTORY + 12
+    anew = History(BTC, bars[start : start + count], from_listing=False)
+    after = [closed(BTC, bar) for bar in bars[start + count : start + count + 9]]
+    sink = ReadingSink(tmp_path)
+    feed = RecordedFeed([history(BTC), *live(BTC, HISTORY, before), anew, *after[:4]], [*after[4:]])
+    stored: list[Bars] = []
+
+    async def during(run: Run) -> None:
+        await run.decided(14)
+        stored.append(run.journal.bars(BTC, 10**6))
+
+    serve(tmp_path, feed, [sink], lanes=[lane(BTC)], during=during)
+    kept = np.r_[0:before, start : start + count + 9]
+    assert stored[0].open_time.tolist() == bars.open_time[kept].tolist()
+    engine = Engine([lane(BTC)])
+    engine.warm(BTC, stored[0][: before + count][-HISTORY:], from_listing=False)
+    made = of(sink.seen, BTC)
+    assert made[5:] == engine.decide(after)
+    assert (Quality.GAP in made[5].quality) == (count == 30)
+    assert Side.NO_DECISION not in {one.side for one in made}
+
+
 # --- restarts
 
 
-def resumes_of(folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0) -> list[Resume]:
-    """Run once with these events; return where the feed was told to take up."""
+def resumes_of(
+    folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0
+) -> list[tuple[Stream, int, int | None]]:
+    """Run once with these events; return what history the feed was asked for, and after what."""
     feed = RecordedFeed(*emissions)
 
     async def during(run: Run) -> None:
@@ -295,7 +400,8 @@ def resumes_of(folder: Path, *emissions: Sequence[FeedEvent], decisions: int = 0
                     await until(lambda event=event: run.journal.bars(event.stream, 1))
 
     serve(folder, feed, during=during)
-    return feed.resumes
+    assert {resume.anew for resume in feed.resumes} == {HISTORY}
+    return [(resume.stream, resume.history, resume.after) for resume in feed.resumes]
 
 
 def test_a_restart_takes_up_after_the_last_bar(tmp_path: Path):
@@ -303,10 +409,10 @@ def test_a_restart_takes_up_after_the_last_bar(tmp_path: Path):
     last = int(series(BTC).open_time[HISTORY + 2])
     assert resumes_of(
         tmp_path, [history(BTC), *live(BTC, HISTORY, HISTORY + 3), history(ETH)], decisions=3
-    ) == [Resume(BTC, HISTORY, None), Resume(ETH, HISTORY, None)]
+    ) == [(BTC, HISTORY, None), (ETH, HISTORY, None)]
     assert resumes_of(tmp_path, decisions=3) == [
-        Resume(BTC, 0, last),
-        Resume(ETH, 0, int(series(ETH).open_time[HISTORY - 1])),
+        (BTC, 0, last),
+        (ETH, 0, int(series(ETH).open_time[HISTORY - 1])),
     ]
 
 
@@ -315,8 +421,8 @@ def test_a_short_history_is_asked_for_again_unless_it_is_all_there_is(tmp_path: 
     young = history(ETH, 50, from_listing=True)
     resumes_of(tmp_path, [history(BTC, 100), young])
     assert resumes_of(tmp_path) == [
-        Resume(BTC, HISTORY, int(series(BTC).open_time[99])),
-        Resume(ETH, 0, int(series(ETH).open_time[49])),
+        (BTC, HISTORY, int(series(BTC).open_time[99])),
+        (ETH, 0, int(series(ETH).open_time[49])),
     ]
 
 

@@ -1,7 +1,8 @@
 """The receiving end: a durable MQTT 5 subscription that survives lost connections.
 
-A message may come more than once (QoS 1): tell them apart by their `id`. Knows topics and bytes,
-and nothing of what is in them.
+A message may come more than once (QoS 1): tell them apart by their `id`. A signal that `supersedes`
+another has an id of its own: who acted on that one replaces what it did, and does nothing where the
+side is the same. Knows topics and bytes, and nothing of what is in them.
 """
 
 from __future__ import annotations

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
-from candled.ports import Health, ServiceState
+from candled.core.bar import Stream
+from candled.ports import Health, Incident, Notice, ServiceState, StreamHealth, StreamState
 
 _SHOWN = 20  # reasons that a status carries; the rest are counted
+_NOTICES = 256  # that are kept for a sink that is away; they are told, not delivered
 
 
 class Board:
@@ -18,6 +21,10 @@ class Board:
         self._problems: dict[str, str] = {}
         self._health = Health(ServiceState.ONLINE, (), wall_ms())
         self._changed = asyncio.Event()
+        self._streams: dict[Stream, StreamHealth] = {}
+        self._notices: deque[Notice] = deque(maxlen=_NOTICES)
+        self._told = 0
+        self._noticed = asyncio.Event()
 
     @property
     def health(self) -> Health:
@@ -33,6 +40,30 @@ class Board:
         else:
             self._problems[part] = problem
         self._refresh()
+
+    def note(self, stream: StreamHealth) -> None:
+        """Say how a stream is doing; any that is not live degrades the service."""
+        self._streams[stream.stream] = stream
+        live = stream.state is StreamState.LIVE
+        text = f"{stream.state.value}: {stream.reason}" if stream.reason else stream.state.value
+        self.report(stream.stream.path, None if live else text)
+
+    def stream(self, stream: Stream) -> StreamHealth | None:
+        """Return how a stream is doing; None for one that is not served now."""
+        return self._streams.get(stream)
+
+    def tell(self, incident: Incident, unsaid: int) -> None:
+        """Let sinks tell people of an incident, and how many like it were not told before."""
+        self._told += 1
+        self._notices.append(Notice(self._told, incident, unsaid))
+        noticed, self._noticed = self._noticed, asyncio.Event()
+        noticed.set()
+
+    async def notices(self, after: int) -> list[Notice]:
+        """Return the notices numbered above `after`, once there are some; old ones are lost."""
+        while self._told <= after:
+            await self._noticed.wait()
+        return [notice for notice in self._notices if notice.number > after]
 
     def _refresh(self) -> None:
         reasons = [f"{part}: {problem}" for part, problem in sorted(self._problems.items())]

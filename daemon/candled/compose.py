@@ -46,7 +46,8 @@ from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
-from candled_adapters.sinks.payload import Info, model_info
+from candled_adapters.sinks.payload import model_info
+from candled_adapters.sinks.shapes import Info
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 
@@ -196,6 +197,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         sinks=sinks,
         board=board,
         observer=tally.durable,
+        on_incident=tally.met,
         on_ready=lambda: notify("READY=1"),
     )
     return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)

@@ -158,6 +158,8 @@ class PolicyConfig(_Part):
     """No signal unless its side is the only class left by the bundle's limits; absent: false."""
     cooldown_bars: Annotated[int, Field(ge=0, le=1000)] | None = None
     """No signal when one of so many bars before would have been one; absent: 0."""
+    gap_mute_bars: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """No signal at the first so many bars after a gap; absent: 0."""
 
 
 class StreamConfig(_Part):

@@ -154,7 +154,7 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         broker=broker.kind,
         symbols=len(stage.markets),
         bars=stage.bars * len(stage.markets),
-        decisions=len(entries),
+        decisions=sum(entry.decision.supersedes is None for entry in entries),
         signals=len(signals),
         delivered=len(signals & audience.heard.keys()),
         duplicates=audience.heard.total() - len(audience.heard),

@@ -199,8 +199,9 @@ class Entry:
     last_seq: int
     """Number of the stream's newest signal up to and including this entry; 0 before the first."""
     source: Source
+    """How the bar came; of a correction, how the revision did that it follows from: by REST."""
     received_ns: int
-    """Wall clock when the bar's frame was received (ns)."""
+    """Wall clock when the bar's frame, or that revision, was received (ns)."""
     received_ms: int
     """The same moment on the venue's clock (UTC ms)."""
     decided_ms: int
@@ -226,7 +227,10 @@ class Outbox(Protocol):
         ...
 
     def latest(self) -> list[Entry]:
-        """Return the newest entry of each stream."""
+        """Return each stream's newest entry and that of its newest bar, oldest first.
+
+        They are two where the newest entry corrects a decision about an older bar.
+        """
         ...
 
     async def wait(self, position: int) -> None:
@@ -252,6 +256,17 @@ class Health:
     """Wall clock (UTC ms)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An incident that is told to people; of many alike only some are."""
+
+    number: int
+    """1, 2, 3 ... since the process started."""
+    incident: Incident
+    unsaid: int
+    """How many of its kind were not told since the last one that was."""
+
+
 class HealthBoard(Protocol):
     """Where sinks read the service's health and report their own."""
 
@@ -266,6 +281,14 @@ class HealthBoard(Protocol):
 
     async def changed(self, seen: Health) -> Health:
         """Return the health once it differs from `seen`."""
+        ...
+
+    def stream(self, stream: Stream) -> StreamHealth | None:
+        """Return how a stream is doing; None for one that is not served now."""
+        ...
+
+    async def notices(self, after: int) -> list[Notice]:
+        """Return the notices numbered above `after`, once there are some; old ones are lost."""
         ...
 
 

@@ -1,9 +1,10 @@
 """The service: feed -> engine -> journal -> sinks, as one group of asyncio tasks.
 
 The shell around the pure core. It takes all bars that have arrived as one batch, decides them,
-makes them durable and lets the sinks see them, in this order. Start-up is the recovery path:
-windows are filled from the journal, feeds take up after its last bar, sinks after their marks. It
-knows feeds and sinks by their protocols only.
+makes them durable and lets the sinks see them, in this order. A bar that the venue revised is
+decided again with all that rests on it, and what changes is corrected. Start-up is the recovery
+path: windows are filled from the journal, feeds take up after its last bar, sinks after their
+marks. It knows feeds and sinks by their protocols only.
 """
 
 from __future__ import annotations
@@ -11,31 +12,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import structlog
 
 from candled.board import Board
-from candled.core.decision import BarClosed, Decision
+from candled.core.bar import Stream, iso
+from candled.core.correction import correction
+from candled.core.decision import BarClosed, BarRevised, Decision
 from candled.core.engine import Engine
-from candled.journal import Journal
+from candled.inbox import Inbox
+from candled.incidents import Limiter, incident_fields
+from candled.journal import Affected, Journal
 from candled.ports import (
     Clock,
     Entry,
     Feed,
     FeedEvent,
     History,
+    Incident,
     Resume,
     Sink,
     StreamHealth,
     StreamState,
 )
 
-_INBOX_LIMIT: Final = 100_000  # bars; a feed that is faster than this waits
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
+_RECENT: Final = 48  # bars that a feed is given to know what it has reported, for its audit
 _DRAIN_SECONDS: Final = 5.0
 _HEALTH_PAUSE: Final = 1.0
 _HOUSE_PAUSE: Final = 1.0
@@ -58,61 +64,6 @@ class BatchTimes:
 Observer = Callable[[Sequence[Entry], BatchTimes], None]
 
 
-class Inbox:
-    """Events from the feeds, in order, taken all at once; bounded by the bars that they hold."""
-
-    def __init__(self, limit: int = _INBOX_LIMIT) -> None:
-        self._events: deque[FeedEvent] = deque()
-        self._limit = limit
-        self._held = 0
-        self._filled = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def put(self, events: Sequence[FeedEvent]) -> None:
-        """Append events; waits while the inbox is full."""
-        await self._room.wait()
-        self._events.extend(events)
-        self._held += sum(map(_weight, events))
-        self._idle.clear()
-        self._filled.set()
-        if self._held >= self._limit:
-            self._room.clear()
-
-    async def take(self, limit: int) -> list[FeedEvent]:
-        """Wait for events, then return all that are there, at most `limit`.
-
-        A history, which is costly to handle, is the last one that is returned.
-        """
-        await self._filled.wait()
-        taken: list[FeedEvent] = []
-        while self._events and len(taken) < limit:
-            taken.append(self._events.popleft())
-            self._held -= _weight(taken[-1])
-            if isinstance(taken[-1], History):
-                break
-        if not self._events:
-            self._filled.clear()
-        if self._held < self._limit:
-            self._room.set()
-        return taken
-
-    def handled(self) -> None:
-        """Say that what was taken has been handled."""
-        if not self._events:
-            self._idle.set()
-
-    async def join(self) -> None:
-        """Wait until everything has been taken and handled."""
-        await self._idle.wait()
-
-
-def _weight(event: FeedEvent) -> int:
-    return len(event.bars) if isinstance(event, History) else 1
-
-
 class Service:
     """Runs the pipeline until it is told to stop."""
 
@@ -125,6 +76,7 @@ class Service:
         sinks: Sequence[Sink],
         board: Board,
         observer: Observer | None = None,
+        on_incident: Callable[[Incident], None] | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._engine = engine
@@ -133,7 +85,9 @@ class Service:
         self._sinks = sinks
         self._board = board
         self._observer = observer
+        self._on_incident = on_incident
         self._on_ready = on_ready
+        self._limiter = Limiter()
         self._clocks: Mapping[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
         self._inbox = Inbox()
 
@@ -176,12 +130,18 @@ class Service:
             bars = self._journal.bars(stream, need)
             from_listing = self._journal.from_listing(stream)
             whole = len(bars) >= need or (from_listing and len(bars) > 0)
-            last = int(bars.open_time[-1]) if len(bars) else None
             if whole:
                 self._engine.warm(stream, bars, from_listing=from_listing)
-            self._board.report(stream.path, StreamState.WARMING)  # until the feed says live
+            warming = StreamHealth(stream, StreamState.WARMING, "")  # until the feed says live
+            self._board.note(warming)
             resumes[stream.exchange].append(
-                Resume(stream=stream, history=0 if whole else need, after=last)
+                Resume(
+                    stream=stream,
+                    history=0 if whole else need,
+                    after=int(bars.open_time[-1]) if len(bars) else None,
+                    recent=bars[-_RECENT:] if len(bars) else None,
+                    anew=need,
+                )
             )
         return resumes
 
@@ -201,16 +161,22 @@ class Service:
                 continue
             self._decide(batch)
             batch = []
-            if isinstance(event, History):
-                self._begin(event)
-            elif isinstance(event, StreamHealth):
-                self._note(event)
-            else:
-                log.warning("incident", **asdict(event))
+            match event:
+                case History():
+                    self._begin(event)
+                case BarRevised():
+                    self._revise(event)
+                case StreamHealth():
+                    self._note(event)
+                case Incident():
+                    self._meet(event)
         self._decide(batch)
 
     def _begin(self, event: History) -> None:
-        """Store a history and fill the windows with what is stored, as a restart would."""
+        """Store a history and fill the windows with what is stored, as a restart would.
+
+        It may come in the middle of a stream's life, when the bars since its last one are lost.
+        """
         stream, from_listing = event.stream, event.from_listing
         self._journal.store_history(stream, event.bars, from_listing=from_listing)
         bars = self._journal.bars(stream, self._engine.history(stream))
@@ -218,10 +184,43 @@ class Service:
         log.info("history", stream=stream.path, bars=len(event.bars))
 
     def _note(self, event: StreamHealth) -> None:
-        live = event.state is StreamState.LIVE
-        text = f"{event.state.value}: {event.reason}" if event.reason else event.state.value
-        self._board.report(event.stream.path, None if live else text)
+        self._board.note(event)
         log.info("stream", stream=event.stream.path, state=event.state.value, reason=event.reason)
+
+    def _meet(self, event: Incident) -> None:
+        """Count an incident, and tell of it unless there are too many like it."""
+        if self._on_incident:
+            self._on_incident(event)
+        unsaid = self._limiter.step(event, time.monotonic())
+        if unsaid is not None:
+            log.warning("incident", **incident_fields(event), unsaid=unsaid)
+            self._board.tell(event, unsaid)
+
+    def _revise(self, event: BarRevised) -> None:
+        """Store what a bar has become, decide again what rests on it, and correct what changes.
+
+        Afterwards the windows stand at the newest bar, as after a restart.
+        """
+        taken, stream = time.time_ns(), event.stream
+        affected = self._journal.affected(event, self._engine.history(stream))
+        if affected is None:
+            return
+        corrections = self._corrections(stream, affected)
+        decided, now = time.time_ns(), self._clocks[stream.exchange].now_ms()
+        entries = self._journal.revise(event, affected.bar, corrections, now)
+        self._observe(entries, event.received_ns, taken, decided)
+        opened = iso(event.bar.open_time)
+        log.info("revised", stream=stream.path, bar_open=opened, corrections=len(entries))
+
+    def _corrections(self, stream: Stream, affected: Affected) -> list[Decision]:
+        from_listing = self._journal.from_listing(stream)
+        self._engine.warm(stream, affected.past, from_listing=from_listing)
+        found = []
+        for again in chain.from_iterable(self._engine.replay(stream, affected.bars)):
+            last = affected.entries.get(again.bar_open)  # None: the bar was never decided
+            if last and (corrected := correction(again, last.decision, last.seq)):
+                found.append(corrected)
+        return found
 
     def _decide(self, batch: Sequence[BarClosed]) -> None:
         """Decide a batch and make it durable; only then may the sinks see it."""
@@ -231,9 +230,14 @@ class Service:
         decisions = self._engine.decide(batch)
         decided = time.time_ns()
         entries = self._journal.commit(batch, decisions, self._decided_ms(decisions))
-        if self._observer:
-            durable = time.time_ns()
-            self._observer(entries, BatchTimes(batch[-1].received_ns, taken, decided, durable))
+        self._observe(entries, batch[-1].received_ns, taken, decided)
+
+    def _observe(
+        self, entries: Sequence[Entry], received_ns: int, taken_ns: int, decided_ns: int
+    ) -> None:
+        if self._observer and entries:
+            times = BatchTimes(received_ns, taken_ns, decided_ns, time.time_ns())
+            self._observer(entries, times)
 
     def _decided_ms(self, decisions: Sequence[Decision]) -> list[int]:
         now = {exchange: clock.now_ms() for exchange, clock in self._clocks.items()}

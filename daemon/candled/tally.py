@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from candled.core.decision import Side
-from candled.ports import Entry
+from candled.incidents import where
+from candled.ports import Entry, Incident
 from candled.service import BatchTimes
 
 _KEPT: Final = 100_000  # newest latencies
@@ -23,34 +24,47 @@ class Summary:
     decisions: int
     signals: int
     no_decisions: int
+    corrections: int
+    """Decisions that took the place of earlier ones; not among `decisions`."""
     delivered: int
     """Signals that the broker has accepted."""
     latency_p50_ms: float | None
     """From the receipt of a bar's frame to the broker's acknowledgement of its signal."""
     latency_p99_ms: float | None
+    incidents: Mapping[str, Mapping[str, int]]
+    """By stream path, or exchange where it was about no one stream, and by hazard."""
 
 
 class Tally:
-    """Counts durable batches and accepted signals; given to the service and the MQTT sink."""
+    """Counts durable batches, accepted signals and incidents; for the service and the MQTT sink."""
 
     def __init__(self) -> None:
         self._decisions = 0
         self._signals = 0
         self._no_decisions = 0
+        self._corrections = 0
         self._delivered = 0
+        self._incidents: dict[str, Counter[str]] = defaultdict(Counter)
         self._latencies: deque[float] = deque(maxlen=_KEPT)
 
     def durable(self, entries: Sequence[Entry], _times: BatchTimes) -> None:
         """Count a batch that is on disk."""
-        self._decisions += len(entries)
         for entry in entries:
-            self._signals += entry.decision.side.is_signal
-            self._no_decisions += entry.decision.side is Side.NO_DECISION
+            self._signals += entry.seq is not None
+            if entry.decision.supersedes:
+                self._corrections += 1
+            else:
+                self._decisions += 1
+                self._no_decisions += entry.decision.side is Side.NO_DECISION
 
     def acked(self, entries: Sequence[Entry], at_ns: int) -> None:
         """Count signals that the broker has accepted."""
         self._delivered += len(entries)
         self._latencies.extend((at_ns - entry.received_ns) / 1e6 for entry in entries)
+
+    def met(self, incident: Incident) -> None:
+        """Count an incident, told or not."""
+        self._incidents[where(incident)][incident.hazard.value] += 1
 
     def summary(self) -> Summary:
         """Return the counts so far."""
@@ -61,7 +75,9 @@ class Tally:
             decisions=self._decisions,
             signals=self._signals,
             no_decisions=self._no_decisions,
+            corrections=self._corrections,
             delivered=self._delivered,
             latency_p50_ms=p50,
             latency_p99_ms=p99,
+            incidents={name: dict(counts) for name, counts in sorted(self._incidents.items())},
         )

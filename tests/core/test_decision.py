@@ -89,6 +89,8 @@ def test_every_policy_setting_is_in_its_digest():
         Policy(abstain=True),
         Policy(cooldown_bars=1),
         Policy(cooldown_bars=2),
+        Policy(gap_mute_bars=1),
+        Policy(gap_mute_bars=2),
     ]
     assert len({policy.digest for policy in policies}) == len(policies)
     assert Policy().digest == Policy(threshold=0.6).digest

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from candled.core.bar import Bars, Stream
+from candled.core.bar import HOUR, Bars, Stream
 from candled.core.decision import BarClosed, Decision, Evidence, Policy, Reason, Side, Source
 from candled.core.engine import Engine, Lane
 from candled.core.features.mar import MAR
 from candled.core.gates import Cooldown
 from candled.core.model import Model, Ranges
 from candled.core.regime import TRENDING_DOWN, TRENDING_UP
-from candles import HOURLY, candles
+from candles import HOURLY, bars_at, candles
 from models import THRESHOLD, model
 
 BTC = Stream("binance", "BTCUSDT", "1h")
@@ -294,6 +294,58 @@ def test_any_batch_is_gated_alike(sizes: list[int], cooldown: int):
     assert made[::2] == decided(**policy)
     free = [(d.side, d.reason, d.novelty, d.evidence) for d in decided()]
     assert [(d.side, d.reason, d.novelty, d.evidence) for d in made[1::2]] == free
+
+
+@functools.cache
+def gapped() -> Bars:
+    """Return the series without a few of its bars."""
+    gone = [HISTORY - 9, HISTORY + 31, HISTORY + 32, HISTORY + 50]
+    return bars_at(series(), np.delete(np.arange(len(series())), gone))
+
+
+def since_gaps(bars: Bars) -> list[int | None]:
+    """Count for each bar the bars since the first one after a gap, by looking at all of them."""
+    after = [at for at in range(1, len(bars)) if bars.open_time[at] - bars.open_time[at - 1] > HOUR]
+    return [min((at - gap for gap in after if gap <= at), default=None) for at in range(len(bars))]
+
+
+@pytest.mark.parametrize("mute", [1, 2, 19, 40, HISTORY + 30])
+def test_the_first_bars_after_a_gap_are_muted(mute: int):
+    """So many bars after a gap, the first one included, have no signal, and say so before all."""
+    policy = {**GATES, "gap_mute_bars": mute}
+    engine = Engine([lane(**policy)])
+    made = engine.decide(closed(gapped()))
+    free = Engine([lane()]).decide(closed(gapped()))
+    others = Engine([lane(**GATES)]).decide(closed(gapped()))
+    start = max(HISTORY, mute + 1) - 1
+    muted = 0
+    for one, before, other, since in list(
+        zip(made, free, others, since_gaps(gapped()), strict=True)
+    )[start:]:
+        if since is not None and since < mute and before.side.is_signal:
+            assert (one.side, one.reason) == (Side.FLAT, Reason.GAP_MUTE)
+            muted += 1
+        else:
+            assert (one.side, one.reason) == (other.side, other.reason)
+        assert one.probabilities == before.probabilities
+    assert muted
+    assert {one.reason for one in made[:start]} == {Reason.WARMUP}
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    mute=st.sampled_from([1, 40, HISTORY, HISTORY + 35]),
+    cooldown=st.sampled_from([0, COOLDOWN]),
+    stop=st.integers(0, LIVE - 45),
+)
+def test_a_restart_forgets_no_gap(mute: int, cooldown: int, stop: int):
+    """With the history that it asks for, an engine mutes as one that has seen all the bars."""
+    policy = {**GATES, "cooldown_bars": cooldown, "gap_mute_bars": mute}
+    engine = Engine([lane(**policy)])
+    start = min(max(HISTORY, mute + 1) + cooldown + stop, len(gapped()) - 1)
+    engine.warm(BTC, gapped()[start - engine.history(BTC) : start], from_listing=False)
+    whole = Engine([lane(**policy)]).decide(closed(gapped()))
+    assert engine.decide(closed(gapped()[start:])) == whole[start:]
 
 
 @settings(max_examples=8, deadline=None)

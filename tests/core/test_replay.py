@@ -26,13 +26,22 @@ BTC, ETH = Stream("binance", "BTCUSDT", "1h"), Stream("binance", "ETHUSDT", "1h"
 
 @functools.cache
 def history() -> Bars:
-    """Return candles with holes, bars without trades, and closes that no model may see."""
+    """Return candles with holes, idle and flat bars, wicks, and closes that no model may see."""
     bars = candles(COUNT + 12, seed=10)
-    volume, close = bars.volume.copy(), bars.close.copy()
+    volume, close, high, low = (
+        getattr(bars, name).copy() for name in ("volume", "close", "high", "low")
+    )
+    opens = bars.open.copy()
     volume[::97] = 0.0
     close[[200, COUNT - 90]] = np.nan
+    for flat in (60, HISTORY - 30, HISTORY + 280, COUNT - 60):
+        for column in (opens, high, low, close):
+            column[flat : flat + 5] = opens[flat]
+        volume[flat : flat + 5] = 0.0
+    high[[80, HISTORY - 12, HISTORY + 40, HISTORY + 299, COUNT - 70]] *= 1.4
+    low[[75, HISTORY + 61, COUNT - 55]] *= 0.7
     gone = [30, 31, 700, *range(1500, 1505), HISTORY + 3, HISTORY + 60, COUNT - 40, COUNT - 9]
-    odd = dataclasses.replace(bars, volume=volume, close=close)
+    odd = dataclasses.replace(bars, volume=volume, open=opens, high=high, low=low, close=close)
     return bars_at(odd, np.delete(np.arange(COUNT + 12), gone))
 
 
@@ -47,7 +56,13 @@ def trusted() -> Model:
     return dataclasses.replace(model(), digest="trusted", ranges=ranges, abstain_limits=limits)
 
 
-GATES = {"regime_gate": True, "abstain": True, "novelty_max": 10 / 220, "cooldown_bars": 2}
+GATES = {
+    "gap_mute_bars": 45,
+    "regime_gate": True,
+    "abstain": True,
+    "novelty_max": 10 / 220,
+    "cooldown_bars": 2,
+}
 
 
 def engine(gate: bool = True) -> Engine:  # noqa: FBT001, FBT002

@@ -6,6 +6,7 @@ payloads on the wire::
     {"event":"decision","id":"7c6d...","epoch":"e1","exchange":"binance","symbol":"BTCUSDT", ...,
      "seq":7,"side":"long","reason":null,"probabilities":{"no_trade":0.21, ...}}
 
+A correction's line is an event "correction", with its `revision` and what it `supersedes` besides.
 Lines are written and flushed before they are marked as done, so a crash repeats some (with the same
 id) and loses none.
 """
@@ -97,7 +98,8 @@ class LogSink:
         while True:
             entries = outbox.after(done, ROUND)
             for entry in entries:
-                log.info("decision", **decision_fields(entry, outbox.epoch))
+                kind = "correction" if entry.decision.supersedes else "decision"
+                log.info(kind, **decision_fields(entry, outbox.epoch))
             stream.flush()
             if entries:
                 done = entries[-1].position
@@ -106,9 +108,10 @@ class LogSink:
 
 
 def decision_fields(entry: Entry, epoch: str) -> dict[str, Any]:
-    """Return the names and values of a decision's line."""
-    record = payload.record(entry, epoch)
-    return {name: getattr(record, name) for name in record.__struct_fields__}
+    """Return the names and values of a decision's line, or of a correction's."""
+    of = payload.correction if entry.decision.supersedes else payload.record
+    said = of(entry, epoch)
+    return {name: getattr(said, name) for name in said.__struct_fields__}
 
 
 def decision_logger(stream: Stream) -> structlog.typing.FilteringBoundLogger:

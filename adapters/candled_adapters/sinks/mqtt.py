@@ -7,7 +7,8 @@ they have seen by its id. Nothing is known here of MQTT's packets (see `mqtt_lin
 
 Heads are a sign of life, said again at every close and every `head_refresh` seconds, so that an
 acknowledgement would change nothing. The last of every `HEAD_SLICE` is sent at QoS 1 all the same:
-it is the back-pressure, and it shows a refused right.
+it is the back-pressure, and it shows a refused right. Incidents are told without acknowledgement
+too: people read them, and nobody is paid by them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import islice, takewhile
+from dataclasses import replace
+from itertools import chain, islice, takewhile
 from typing import Final
 
 from candled.core.bar import Stream
 from candled.ports import Clock, Entry, Health, HealthBoard, Outbox, ServiceState
 from candled_adapters.sinks.mqtt_link import Link, LinkError
-from candled_adapters.sinks.mqtt_messages import InfoPayload, MqttSettings, Voice
+from candled_adapters.sinks.mqtt_messages import InfoPayload, Message, MqttSettings, Voice
 
 __all__ = ["MqttSettings", "MqttSink"]
 
@@ -65,15 +67,17 @@ class MqttSink:
         """Deliver until cancelled, over any number of connections."""
         board.report(self.name, f"not yet connected to {self._settings.url}")
         say = Voice(self._settings, self._clocks, self._info, self._instance, outbox.epoch)
-        attempt = 0
+        attempt = told = 0
         while True:
             session = _Session(
-                self.name, self._settings, say, outbox=outbox, board=board, on_acked=self._on_acked
-            )
+                self.name, self._settings, say,
+                outbox=outbox, board=board, on_acked=self._on_acked, told=told,
+            )  # fmt: skip
             try:
                 await session.run()
             except LinkError as problem:
                 board.report(self.name, str(problem))
+            told = session.told
             attempt = 0 if session.was_stable() else attempt + 1
             await asyncio.sleep(self._pause(attempt))
 
@@ -85,7 +89,7 @@ class MqttSink:
 
 
 class _Heads:
-    """The newest delivered entry of each stream, and which of them to say next."""
+    """The newest bar's newest delivered entry of each stream, and which of them to say next."""
 
     def __init__(self) -> None:
         self._newest: dict[Stream, Entry] = {}
@@ -94,9 +98,15 @@ class _Heads:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Take delivered entries, oldest first."""
-        newest = {entry.decision.stream: entry for entry in entries}
-        self._newest.update(newest)
-        self._make_due(newest)
+        added: dict[Stream, None] = {}
+        for entry in entries:
+            stream, head = entry.decision.stream, self._newest.get(entry.decision.stream)
+            of_older_bar = head and entry.decision.bar_open < head.decision.bar_open
+            self._newest[stream] = (
+                replace(head, last_seq=entry.last_seq) if head and of_older_bar else entry
+            )
+            added[stream] = None
+        self._make_due(added)
 
     def repeat(self) -> None:
         """Make all of them due."""
@@ -133,7 +143,10 @@ class _Session:
         outbox: Outbox,
         board: HealthBoard,
         on_acked: OnAcked | None,
+        told: int,
     ) -> None:
+        self.told = told
+        """Number of the last incident that was told."""
         self._name = name
         self._settings = settings
         self._say = say
@@ -169,6 +182,7 @@ class _Session:
                 tasks.create_task(self._tell_signals(link))
                 tasks.create_task(self._tell_heads(link))
                 tasks.create_task(self._repeat_heads())
+                tasks.create_task(self._tell_events(link))
         except* LinkError as group:
             ends.extend(group.exceptions)
         raise ends[0]
@@ -196,14 +210,14 @@ class _Session:
 
     async def _deliver(self, link: Link, entries: list[Entry]) -> None:
         """Deliver in order; whatever happens, mark exactly what the broker has accepted."""
-        acks: list[asyncio.Future[None] | None] = []
+        withdrawn = _withdrawn(entries)
+        acks: list[list[asyncio.Future[None]]] = []
         try:
             for entry in entries:
-                is_signal = entry.decision.side.is_signal
-                acks.append(await link.send(self._say.signal(entry)) if is_signal else None)
-            for ack in acks:
-                if ack is not None:
-                    await ack
+                said = self._say.decision(entry, withdrawn)
+                acks.append([await link.send(message) for message in said])
+            for ack in chain.from_iterable(acks):
+                await ack
         finally:
             accepted = sum(1 for _ in takewhile(_accepted, acks))
             self._settle(entries[:accepted])
@@ -212,7 +226,7 @@ class _Session:
         if not entries:
             return
         if self._on_acked is not None:
-            self._on_acked([e for e in entries if e.decision.side.is_signal], time.time_ns())
+            self._on_acked([e for e in entries if e.seq is not None], time.time_ns())
         self._done = entries[-1].position
         self._outbox.mark(self._name, self._done)
         self._heads.add(entries)
@@ -234,13 +248,23 @@ class _Session:
         if not entries:
             return None
         for entry in entries[:-1]:
-            link.send_unacked(self._say.head(entry))
-        return await link.send(self._say.head(entries[-1]))
+            link.send_unacked(self._head(entry))
+        return await link.send(self._head(entries[-1]))
+
+    def _head(self, entry: Entry) -> Message:
+        return self._say.head(entry, self._board.stream(entry.decision.stream))
 
     async def _repeat_heads(self) -> None:
         while True:
             await asyncio.sleep(self._settings.head_refresh)
             self._heads.repeat()
+
+    async def _tell_events(self, link: Link) -> None:
+        """Tell incidents as they come; one that is lost on the way is not told again."""
+        while True:
+            for notice in await self._board.notices(self.told):
+                self.told = notice.number
+                link.send_unacked(self._say.event(notice))
 
     def _proven(self, part: str) -> None:
         """Note that the broker takes this kind of message; with all of them, all is well."""
@@ -260,6 +284,16 @@ class _Session:
                 await link.leave()
 
 
-def _accepted(ack: asyncio.Future[None] | None) -> bool:
+def _withdrawn(entries: Iterable[Entry]) -> frozenset[str]:
+    """Return the ids of signals whose side is corrected by one of these entries.
+
+    Who comes back after an outage must not act on what is known to be wrong; of what waits further
+    back than one round nothing is known.
+    """
+    changes = ((entry.decision.side, entry.decision.supersedes) for entry in entries)
+    return frozenset(was.signal for side, was in changes if was and was.signal and was.side != side)
+
+
+def _accepted(acks: Iterable[asyncio.Future[None]]) -> bool:
     """Whether this entry needs nothing more. A future that failed or was cancelled does."""
-    return ack is None or (ack.done() and not ack.cancelled() and ack.exception() is None)
+    return all(ack.done() and not ack.cancelled() and ack.exception() is None for ack in acks)

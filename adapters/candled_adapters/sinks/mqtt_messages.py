@@ -8,6 +8,8 @@ Pure functions of facts and of the venue's clock; no connection is known here. T
 | ``{base}/info`` | yes | 1 | what is running |
 | ``{base}/signal/{exchange}/{symbol}/{interval}`` | never | 1 | each long and short |
 | ``{base}/head/{exchange}/{symbol}/{interval}`` | yes, with expiry | 0 | the newest decision |
+| ``{base}/event/{exchange}/{symbol}/{interval}`` | no | 1 | each correction of a decision |
+| the same, or ``{base}/event/{exchange}`` | no | 0 | incidents, as far as they get |
 
 A signal is never retained: a bot that reconnects would act on an hours-old one.
 """
@@ -15,15 +17,15 @@ A signal is never retained: a bot that reconnects would act on an hours-old one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from candled.core.bar import Interval
-from candled.ports import Clock, Entry, Health
-from candled_adapters.sinks import payload
+from candled.ports import Clock, Entry, Health, Notice, StreamHealth
+from candled_adapters.sinks import payload, shapes
 
-InfoPayload = payload.Info | Mapping[str, object] | bytes
+InfoPayload = shapes.Info | Mapping[str, object] | bytes
 _HEAD_MIN_EXPIRY_S: Final = 60.0
 
 
@@ -106,21 +108,43 @@ class Voice:
         said = said if isinstance(said, bytes) else payload.encode(said)
         return Message(f"{self._base}/info", said, retain=True)
 
-    def signal(self, entry: Entry) -> Message:
+    def decision(self, entry: Entry, withdrawn: Collection[str]) -> list[Message]:
+        """Render what an entry is delivered as; most are nothing but a head.
+
+        `withdrawn` are ids of signals that are known to have been corrected.
+        """
+        said = []
+        if entry.decision.supersedes:
+            said.append(self._correction(entry))
+        if entry.decision.is_signal:
+            said.append(self._signal(entry, withdrawn=entry.decision.id in withdrawn))
+        return said
+
+    def _correction(self, entry: Entry) -> Message:
+        said = payload.encode(payload.correction(entry, self._epoch))
+        return Message(f"{self._base}/event/{entry.decision.stream.path}", said)
+
+    def _signal(self, entry: Entry, *, withdrawn: bool) -> Message:
         """Render a signal; too late, it is still delivered, for the record, and says so."""
         stream = entry.decision.stream
         clock = self._clocks(stream.exchange)
         now = clock.now_ms()
-        said = payload.signal(entry, self._epoch, now)
+        said = payload.signal(entry, self._epoch, now, withdrawn=withdrawn)
         left = entry.decision.valid_until - now
         expiry = max(1, math.ceil(clock.local_seconds(left))) if left > 0 else None
         return Message(f"{self._base}/signal/{stream.path}", said, expiry=expiry)
 
-    def head(self, entry: Entry) -> Message:
+    def event(self, notice: Notice) -> Message:
+        """Render an incident."""
+        stream = notice.incident.stream
+        about = stream.path if stream else notice.incident.exchange
+        return Message(f"{self._base}/event/{about}", payload.event(notice))
+
+    def head(self, entry: Entry, health: StreamHealth | None) -> Message:
         """Render a head, which the broker forgets when nobody says it again."""
         stream = entry.decision.stream
         clock = self._clocks(stream.exchange)
-        said = payload.head(entry, self._epoch, clock.now_ms())
+        said = payload.head(entry, self._epoch, clock.now_ms(), health)
         bars = clock.local_seconds(2 * Interval(stream.interval).typical_ms)
         expiry = math.ceil(max(_HEAD_MIN_EXPIRY_S, bars + 2 * self._refresh_s))
         return Message(f"{self._base}/head/{stream.path}", said, retain=True, expiry=expiry)

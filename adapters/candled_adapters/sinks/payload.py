@@ -1,184 +1,35 @@
-"""What is said on the wire: the payloads as types, and pure functions from facts to bytes.
+"""From facts to what is said of them: pure functions that make the payloads of `shapes`.
 
-The one source of truth for the JSON of topics and log lines, and for the schemas generated from
-it. No broker, no file and no clock is known here: the present is an argument.
-
-A signal, on ``candled/signal/binance/BTCUSDT/1m`` (wrapped here, one line on the wire)::
-
-    {"schema":"candled.signal/1","id":"2c2fdc2ad62d1bbbee0ccbcc0ab3a3b8","epoch":"e1",
-     "exchange":"binance","symbol":"BTCUSDT","interval":"1m","bar_open":"2025-01-01T00:00:00Z",
-     "bar_close":"2025-01-01T00:01:00Z","bar_open_ms":1735689600000,"bar_close_ms":1735689660000,
-     "threshold":0.6,"price":93576.0,"regime":1,"regime_name":"Trending Up","raw_regime":1,
-     "quality":[],"model":"ribbon","digest":"f3...","policy":"0a...",
-     "decided_at":"2025-01-01T00:01:00.041Z","seq":7,"side":"long",
-     "probabilities":{"no_trade":0.21,"long":0.6123,"short":0.1777},
-     "target":{"profit_pct":0.6,"stop_pct":0.3,"lookahead_bars":10},
-     "published_at":"2025-01-01T00:01:00.042Z","valid_until":"2025-01-01T00:02:00Z",
-     "valid_until_ms":1735689720000,"lateness_ms":38,"source":"ws","live":true,"supersedes":null,
-     "novelty":0.0136,"evidence":{"above":0.55,"below":null,"n":812,"coverage":0.05,
-     "precision":0.328,"low":0.29,"high":0.366,"base_rate":0.245,"gross_pct":0.17}}
-
-Times are UTC; a name ending in ``_ms`` is milliseconds since 1970, the same name without it
-ISO-8601 with ``Z``. Numbers are written with the fewest digits that give back the same bits: prices
-read as float64, probabilities as float32.
+No broker, no file and no clock is known here: the present is an argument.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from candled.core import regime
 from candled.core.bar import iso
 from candled.core.decision import Evidence, Probabilities, Side, Target
 from candled.core.model import Model
-from candled.ports import Entry, Health
-
-SignalSide = Literal["long", "short"]
-AnySide = Literal["long", "short", "flat", "no_decision"]
-Reason = Annotated[str | None, Meta(description="Why it is not what the bare model would say")]
-Position = Annotated[int, Meta(ge=0, le=2, description="0 ranging, 1 trending up, 2 trending down")]
-Unit = Annotated[float, Meta(ge=0, le=1, description="A float32 in its shortest decimal text")]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Seq = Annotated[int, Meta(ge=1, description="Contiguous within a stream and an epoch, from 1")]
-
-
-class Odds(msgspec.Struct, frozen=True):
-    """The model's answer."""
-
-    no_trade: Unit
-    long: Unit
-    short: Unit
-
-
-MaybeOdds = Annotated[Odds | None, Meta(description="null when the model was not asked")]
-
-
-class Goal(msgspec.Struct, frozen=True):
-    """What the model was trained to foresee."""
-
-    profit_pct: float
-    stop_pct: float
-    lookahead_bars: int
-
-
-class Showing(msgspec.Struct, frozen=True):
-    """What out-of-sample rows showed when a side's probability was in one band."""
-
-    above: Annotated[Unit, Meta(description="Lower edge of the band, which belongs to it")]
-    below: Annotated[Unit | None, Meta(description="Upper edge, which does not; null: none")]
-    n: Annotated[int, Meta(ge=0, description="How many rows fell into the band")]
-    coverage: Annotated[Share, Meta(description="Their share of all out-of-sample rows")]
-    precision: Annotated[Share, Meta(description="The share of them for which the side was right")]
-    low: Annotated[Share, Meta(description="Lower end of the precision's 95 % interval")]
-    high: Annotated[Share, Meta(description="Its upper end")]
-    base_rate: Annotated[Share, Meta(description="Of all out-of-sample rows, right for the side")]
-    gross_pct: Annotated[float | None, Meta(description="Mean result before costs; null: unknown")]
-
-
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What every message about a decision says first."""
-
-    id: Annotated[str, Meta(description="The same whenever this bar is decided again")]
-    epoch: Annotated[str, Meta(description="Changes only if the journal was lost")]
-    exchange: str
-    symbol: str
-    interval: str
-    bar_open: str
-    bar_close: Annotated[str, Meta(description="Exclusive end of the bar")]
-    bar_open_ms: int
-    bar_close_ms: int
-    threshold: Annotated[float, Meta(description="A side needs a probability strictly above it")]
-    price: Annotated[float, Meta(description="Close of the bar")]
-    regime: Position
-    regime_name: str
-    raw_regime: Annotated[Position, Meta(description="The regime before confirmation")]
-    quality: Annotated[tuple[str, ...], Meta(description="What is unusual about the bars")]
-    model: str
-    digest: Annotated[str, Meta(description="Of the model bundle")]
-    policy: Annotated[str, Meta(description="Digest of the policy")]
-    decided_at: Annotated[str, Meta(description="Venue's clock")]
-    novelty: Annotated[
-        Share | None, Meta(description="Of the features outside their training ranges; or unknown")
-    ]
-
-
-class Effect(Subject, frozen=True, kw_only=True):
-    """And what follows from it."""
-
-    target: Goal | None
-    valid_until: Annotated[str, Meta(description="From then on not to be acted on; venue's clock")]
-    valid_until_ms: int
-    lateness_ms: Annotated[int, Meta(description="From the end of the bar to its arrival here")]
-    source: Annotated[Literal["ws", "rest", "backfill"], Meta(description="How the bar arrived")]
-    evidence: Annotated[
-        Showing | None, Meta(description="At this confidence; null when unknown or no signal")
-    ]
-
-
-class Signal(Effect, frozen=True, kw_only=True, tag_field="schema", tag="candled.signal/1"):
-    """A long or a short. To be acted on once, only while live and before valid_until."""
-
-    seq: Seq
-    side: SignalSide
-    probabilities: Odds
-    published_at: Annotated[str, Meta(description="Venue's clock")]
-    live: Annotated[bool, Meta(description="False when it was already too late on publishing")]
-    supersedes: Annotated[str | None, Meta(description="Id of the signal that this corrects")]
-
-
-class Record(Effect, frozen=True, kw_only=True):
-    """A decision of any kind, as a line of the log says it."""
-
-    seq: Annotated[Seq | None, Meta(description="null unless it is a signal")]
-    side: AnySide
-    reason: Reason
-    probabilities: MaybeOdds
-
-
-class Head(Subject, frozen=True, kw_only=True, tag_field="schema", tag="candled.head/1"):
-    """The newest decision of a stream, of any kind. A sign of life, never a reason to trade."""
-
-    last_signal_seq: Annotated[int, Meta(ge=0, description="0 before the first signal")]
-    side: AnySide
-    reason: Reason
-    probabilities: MaybeOdds
-    updated_at: Annotated[str, Meta(description="Venue's clock")]
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.status/1"):
-    """Whether the service can be relied on; retained, and also its will."""
-
-    state: Literal["online", "degraded", "offline"]
-    reasons: tuple[str, ...]
-    since: Annotated[str | None, Meta(description="Wall clock; null in a will")]
-    instance: Annotated[str, Meta(description="Which process says so")]
-    epoch: str
-
-
-class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A model in use and what is known about it."""
-
-    name: str
-    digest: str
-    evidence: Annotated[
-        dict[SignalSide, tuple[Showing, ...]], Meta(description="Bands of each side, where known")
-    ]
-
-
-class Info(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.info/1"):
-    """What is running; retained."""
-
-    version: str
-    config_digest: str
-    models: tuple[ModelInfo, ...]
-    streams: Annotated[tuple[str, ...], Meta(description="exchange/symbol/interval")]
-    epoch: str
-
+from candled.ports import Entry, Health, Notice, StreamHealth
+from candled_adapters.sinks.shapes import (
+    Correction,
+    Event,
+    Goal,
+    Head,
+    ModelInfo,
+    Odds,
+    Record,
+    Replaced,
+    Showing,
+    Signal,
+    SignalSide,
+    Status,
+)
 
 #: Any payload, or plain data, as one line of JSON without a line end.
 encode: Final = msgspec.json.Encoder().encode
@@ -198,10 +49,11 @@ def shortest(value: float) -> float:
     return short if single == value and np.float32(short) == single else value
 
 
-def signal(entry: Entry, epoch: str, now_ms: int) -> bytes:
+def signal(entry: Entry, epoch: str, now_ms: int, *, withdrawn: bool = False) -> bytes:
     """Return the payload of a long or short at venue time `now_ms`.
 
-    It is live until its `valid_until`, exclusive. Raises ValueError for an entry that is no signal.
+    It is live until its `valid_until`, exclusive, unless it was `withdrawn`: its correction is
+    known. Raises ValueError for an entry that is no signal.
     """
     decision = entry.decision
     if entry.seq is None or decision.probabilities is None or decision.side not in _SIGNAL_SIDES:
@@ -213,20 +65,25 @@ def signal(entry: Entry, epoch: str, now_ms: int) -> bytes:
             side=_SIGNAL_SIDES[decision.side],
             probabilities=_odds(decision.probabilities),
             published_at=_iso(now_ms),
-            live=now_ms < decision.valid_until,
-            supersedes=None,
+            live=now_ms < decision.valid_until and not withdrawn,
+            supersedes=decision.supersedes.signal if decision.supersedes else None,
         )
     )
 
 
-def head(entry: Entry, epoch: str, now_ms: int) -> bytes:
-    """Return the payload of a stream's newest decision at venue time `now_ms`."""
+def head(entry: Entry, epoch: str, now_ms: int, health: StreamHealth | None) -> bytes:
+    """Return the payload of a stream's newest decision at venue time `now_ms`.
+
+    `health` is how the stream is doing, None when it is not served now.
+    """
     return encode(
         Head(
             **_subject(entry, epoch),
             **_verdict(entry),
             last_signal_seq=entry.last_seq,
             updated_at=_iso(now_ms),
+            stream_state=health.state.value if health else None,
+            stream_reason=health.reason if health else "",
         )
     )
 
@@ -234,6 +91,39 @@ def head(entry: Entry, epoch: str, now_ms: int) -> bytes:
 def record(entry: Entry, epoch: str) -> Record:
     """Return what the log says about a decision."""
     return Record(**_effect(entry, epoch), **_verdict(entry), seq=entry.seq)
+
+
+def correction(entry: Entry, epoch: str) -> Correction:
+    """Return what is said of a correction; raises ValueError for an entry that is none."""
+    decision = entry.decision
+    if decision.supersedes is None:
+        raise ValueError(f"entry {entry.position} ({decision.side}) corrects nothing")
+    was = decision.supersedes
+    return Correction(
+        **_effect(entry, epoch),
+        **_verdict(entry),
+        seq=entry.seq,
+        revision=decision.revision,
+        supersedes=Replaced(was.id, was.side.value, was.signal, was.seq),
+    )
+
+
+def event(notice: Notice) -> bytes:
+    """Return the payload of an incident."""
+    incident, stream = notice.incident, notice.incident.stream
+    return encode(
+        Event(
+            exchange=incident.exchange,
+            symbol=stream.symbol if stream else None,
+            interval=stream.interval if stream else None,
+            hazard=incident.hazard.value,
+            act=incident.act.value,
+            text=incident.text,
+            bar_open=None if incident.bar_open is None else iso(incident.bar_open),
+            at=iso(incident.venue_ms),
+            unsaid=notice.unsaid,
+        )
+    )
 
 
 def status(health: Health, instance: str, epoch: str) -> bytes:

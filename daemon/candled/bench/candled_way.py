@@ -48,7 +48,7 @@ class _Stopwatch:
         """Note a batch that is on disk."""
         self._batches.append(times)
         self._decided += len(entries)
-        self._signals += sum(entry.decision.side.is_signal for entry in entries)
+        self._signals += sum(entry.decision.is_signal for entry in entries)
 
     def accepted(self, entries: list[Entry], at_ns: int) -> None:
         """Note signals that the broker has accepted."""
@@ -125,7 +125,7 @@ async def _tell(stopwatch: _Stopwatch, board: Board, voice: Voice) -> None:
             "signals": [_signal(entry) for entry in entries],
         }
         if first:
-            sent = [voice.signal(entry) for entry in entries]
+            sent = [message for entry in entries for message in voice.decision(entry, ())]
             said["messages"] = [(m.topic, m.payload.decode(), m.expiry or 1) for m in sent]
             first = False
         say(said)

@@ -31,20 +31,22 @@ class Side(StrEnum):
 
     @property
     def is_signal(self) -> bool:
-        """Whether this is published as a signal."""
+        """Whether it says to take a position; see `Decision.is_signal` for what is published."""
         return self in (Side.LONG, Side.SHORT)
 
 
 class Reason(StrEnum):
     """Why a decision is not what the bare model and threshold would say.
 
-    The last four are gates, in the order in which they are asked: the first that closes is named.
+    The last five are gates, in the order in which they are asked: the first that closes is named.
     """
 
     WARMUP = "warmup"
     """Too few bars yet for a feature row that does not depend on where history starts."""
     NOT_FINITE = "features_not_finite"
     """A feature is NaN or infinite: the model must not be asked."""
+    GAP_MUTE = "gap_mute"
+    """Too few bars since one that the venue never made."""
     AMBIGUOUS = "ambiguous"
     """The classes that the model cannot rule out are not just the signal's own."""
     NOVELTY = "novelty"
@@ -62,6 +64,10 @@ class Quality(StrEnum):
     """A slot that the venue never filled lies within the kernel's window."""
     ZERO_VOLUME = "zero_volume"
     """Nobody traded in this bar."""
+    FLAT_RUN = "flat_run"
+    """Neither price nor volume in this bar and those before it, as venues fill in an outage."""
+    WICK = "wick"
+    """The bar reached far beyond what its neighbours do, and came back."""
 
 
 class Source(StrEnum):
@@ -165,6 +171,8 @@ class Policy:
     """Suppress a signal unless its side is the only class that the model cannot rule out."""
     cooldown_bars: int = 0
     """Suppress a signal if any of so many bars before its own has passed all other gates."""
+    gap_mute_bars: int = 0
+    """Suppress the signals of the first so many bars after a gap."""
 
     @property
     def digest(self) -> str:
@@ -186,8 +194,22 @@ _ALWAYS_SAID: Final = frozenset({"threshold", "regime", "regime_gate", "valid_ba
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """What a correction takes the place of."""
+
+    id: str
+    """Of the decision that was made before."""
+    side: Side
+    signal: str | None
+    """Id of the newest signal about this bar, which is an older decision's where the last one kept
+    its side; None when there was none."""
+    seq: int | None
+    """That signal's number."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one closed slot. Exactly one for each."""
+    """What was decided about one closed slot. Exactly one for each, and its corrections."""
 
     id: str
     """Hex digest of stream, model, policy, bar open and revision (16 bytes)."""
@@ -197,7 +219,7 @@ class Decision:
     bar_close: int
     """Exclusive end of the slot (UTC ms)."""
     revision: int
-    """0, and one more for each time the venue revised the bar."""
+    """0, and one more for each correction."""
     side: Side
     reason: Reason | None
     probabilities: Probabilities | None
@@ -221,6 +243,18 @@ class Decision:
     asked."""
     evidence: Evidence | None = None
     """Of the band that the signal's probability lies in, where it is known; None without signal."""
+    supersedes: Superseded | None = None
+    """Of a correction; else None."""
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether this is published as a signal, with a number of its own.
+
+        Long and short are, except a correction that keeps the side: whoever has acted on that has
+        nothing to do, and must not do it twice.
+        """
+        news = self.supersedes is None or self.supersedes.side is not self.side
+        return self.side.is_signal and news
 
 
 SIDES: Final = (Side.FLAT, Side.LONG, Side.SHORT)

@@ -29,6 +29,7 @@ from candled.core.gates import Answer, answers, missing_means
 from candled.core.lane import Lane, Moment, Progress, begin, decision
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
+from candled.core.unusual import HISTORY as UNUSUAL_HISTORY
 
 __all__ = ["Engine", "Lane"]
 
@@ -150,6 +151,8 @@ class Engine:
         progress.from_listing = from_listing
         for open_time in bars.open_time.tolist():
             progress.pass_by(open_time)
+        for bar in bars[-UNUSUAL_HISTORY:]:
+            progress.unusual.step(bar)
         group.lanes[row] = progress
         group.windows.warm(row, bars)
         recent = bars[-REGIME_HISTORY:]

@@ -69,10 +69,17 @@ def missing_means(model: Model, policy: Policy) -> tuple[str, ...]:
     )
 
 
-def closed_gate(policy: Policy, answer: Answer, regime: int) -> Reason | None:
-    """Return why a long or short must not pass, the cooldown aside; None if it may, or is none."""
+def closed_gate(
+    policy: Policy, answer: Answer, regime: int, since_gap: int | None
+) -> Reason | None:
+    """Return why a long or short must not pass, the cooldown aside; None if it may, or is none.
+
+    `since_gap` counts the bars since the first one after a gap; None when no gap is known.
+    """
     if not answer.side.is_signal:
         return None
+    if since_gap is not None and since_gap < policy.gap_mute_bars:
+        return Reason.GAP_MUTE
     if policy.abstain and answer.ambiguous:
         return Reason.AMBIGUOUS
     if _exceeds(answer.novelty, policy.novelty_max):

@@ -1,12 +1,15 @@
 """One stream on its way: what is remembered of it besides its windows, and how a bar is judged.
 
-Counts bars and gaps, holds the regime and the cooldown, and puts a model's answer, the gates and
-the policy together into a decision. Knows one stream at a time; batches are the engine's business.
+Counts bars and gaps, holds the regime, the cooldown and what is unusual of late, and puts a model's
+answer, the gates and the policy together into a decision. Knows one stream at a time; batches are
+the engine's business.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
+from typing import Final
 
 from candled.core.bar import Bar, Interval, Stream
 from candled.core.decision import Decision, Policy, Quality, Reason, Side, decision_id
@@ -14,6 +17,11 @@ from candled.core.gates import Answer, Cooldown, closed_gate
 from candled.core.model import Model
 from candled.core.regime import HISTORY as REGIME_HISTORY
 from candled.core.regime import RegimeMachine, regime_rule
+from candled.core.unusual import HISTORY as UNUSUAL_HISTORY
+from candled.core.unusual import Unusual
+
+#: In the order in which they are judged and said.
+_FLAGS: Final = (Quality.GAP, Quality.ZERO_VOLUME, Quality.FLAT_RUN, Quality.WICK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,17 @@ class Lane:
 
     @property
     def settling(self) -> int:
-        """How many bars make features and regime independent of where the history starts."""
-        return max(self.model.features.history, REGIME_HISTORY)
+        """How many bars make a row independent of where the history starts, the cooldown aside.
+
+        Its features, its regime, its flags, and whether a gap mutes it: the first muted bar has one
+        before it, from which it is known that there was a gap.
+        """
+        return max(
+            self.model.features.history,
+            REGIME_HISTORY,
+            UNUSUAL_HISTORY,
+            self.policy.gap_mute_bars + 1,
+        )
 
 
 @dataclass(slots=True)
@@ -43,6 +60,7 @@ class Progress:
     interval: Interval
     regime: RegimeMachine
     cooldown: Cooldown
+    unusual: Unusual
     policy_digest: str
     bars: int = 0
     from_listing: bool = False
@@ -55,11 +73,12 @@ class Progress:
         self.pass_by(bar.open_time)
         window = self.lane.model.features.window
         gap = self.since_gap is not None and self.since_gap < window - 1
-        flags = ((Quality.GAP, gap), (Quality.ZERO_VOLUME, bar.volume == 0))
+        raised = (gap, bar.volume == 0, *self.unusual.step(bar))
         return Moment(
             settled=self.bars >= (window if self.from_listing else self.lane.settling),
             warm=self.bars >= (window if self.from_listing else self.lane.history),
-            quality=tuple(flag for flag, raised in flags if raised),
+            since_gap=self.since_gap,
+            quality=tuple(compress(_FLAGS, raised)) if any(raised) else (),
         )
 
     def pass_by(self, open_time: int) -> None:
@@ -82,7 +101,8 @@ class Progress:
     ) -> tuple[Side, Reason | None]:
         """Decide the newest bar from the model's answer, None when it could not be asked."""
         side = answer.side if answer else Side.NO_DECISION
-        reason = closed_gate(self.lane.policy, answer, regime) if answer else None
+        policy = self.lane.policy
+        reason = closed_gate(policy, answer, regime, moment.since_gap) if answer else None
         cooling = self.cooldown.step(passes=side.is_signal and reason is None)
         if not moment.warm:
             return Side.NO_DECISION, Reason.WARMUP
@@ -101,6 +121,8 @@ class Moment:
     """The feature row no longer depends on where the history starts."""
     warm: bool
     """Nor does the decision: the cooldown looks at rows before its own."""
+    since_gap: int | None
+    """Bars since the first one after a gap; None when no gap is known."""
     quality: tuple[Quality, ...]
 
 
@@ -111,6 +133,7 @@ def begin(lane: Lane) -> Progress:
         interval=Interval(lane.stream.interval),
         regime=RegimeMachine(regime_rule(lane.policy.regime)),
         cooldown=Cooldown(lane.policy.cooldown_bars),
+        unusual=Unusual(),
         policy_digest=lane.policy.digest,
     )
 

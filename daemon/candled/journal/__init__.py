@@ -3,7 +3,9 @@
 Bars, decisions and how far each sink has delivered. A batch of closed bars and its decisions are
 one transaction, on disk before anything leaves the process. The decisions table is the outbox: it
 has one order for all decisions, and a mark for each sink says up to where it has delivered. Nothing
-is removed when it is delivered, so a lost broker can be served again.
+is removed when it is delivered, so a lost broker can be served again. A bar that the venue revises
+is replaced, what it was is kept, and the decisions that change get a correction each: a new row of
+the same slot with the next revision.
 
 The journal knows nothing of feeds, models or brokers.
 """
@@ -11,8 +13,10 @@ The journal knows nothing of feeds, models or brokers.
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
 from candled.journal.journal import Journal, open_journal
 from candled.journal.reader import JournalReader, open_reader
+from candled.journal.revising import Affected
 
 __all__ = [
+    "Affected",
     "Journal",
     "JournalError",
     "JournalLockedError",

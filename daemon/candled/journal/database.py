@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 FILE: Final = "candled.journal"
 
 _SCHEMA: Final = """
@@ -48,6 +48,22 @@ CREATE TABLE decisions (
     UNIQUE (stream, bar_open, revision)
 ) STRICT;
 CREATE TABLE marks (sink TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
+"""
+
+#: What version 2 has more than version 1.
+_REVISIONS: Final = """
+CREATE TABLE revisions (            -- what bars were before the venue revised them
+    stream INTEGER NOT NULL,
+    open_time INTEGER NOT NULL,
+    revision INTEGER NOT NULL,      -- 0: as the bar came first, 1: as it was revised then, ...
+    open REAL NOT NULL, high REAL NOT NULL, low REAL NOT NULL, close REAL NOT NULL,
+    volume REAL, close_time INTEGER NOT NULL, quote_volume REAL, trades REAL,
+    taker_buy_base REAL, taker_buy_quote REAL,
+    source TEXT NOT NULL,
+    revised_at INTEGER NOT NULL,    -- when it was no longer so, on the venue's clock (UTC ms)
+    PRIMARY KEY (stream, open_time, revision),
+    FOREIGN KEY (stream, open_time) REFERENCES bars (stream, open_time)
+) STRICT, WITHOUT ROWID;
 """
 
 #: Size of the write-ahead log at which a commit stops to empty it. See `Database.checkpoint`, which
@@ -171,20 +187,37 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA busy_timeout = 2000")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, VERSION):  # before anything is written to it
-        raise JournalError(f"{path}: journal version {version}, this candled reads {VERSION}")
+    if version != 0:  # before anything is written to it
+        check_version(path, version)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute("PRAGMA foreign_keys = ON")
     if version == 0:
         _create(connection)
+    elif version < VERSION:
+        _write_schema(connection, _REVISIONS)
+        connection.execute("COMMIT")
+
+
+def check_version(path: Path, version: int) -> None:
+    """Refuse a journal that this candled cannot read.
+
+    One of an earlier version can be read, and is brought up to date when it is opened to write.
+    """
+    if not 1 <= version <= VERSION:
+        raise JournalError(f"{path}: journal version {version}, this candled reads 1 to {VERSION}")
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION};")
+    _write_schema(connection, f"{_SCHEMA} {_REVISIONS}")
     connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
     connection.execute("COMMIT")
+
+
+def _write_schema(connection: sqlite3.Connection, tables: str) -> None:
+    """Begin a transaction, in which `tables` are made and the version is this one."""
+    connection.executescript(f"BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION};")
 
 
 @contextmanager

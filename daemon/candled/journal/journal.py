@@ -15,26 +15,15 @@ from typing import Final
 
 import msgspec
 
-from candled.core.bar import Bar, Bars, Stream
-from candled.core.decision import BarClosed, Decision, Source
-from candled.journal.database import Database, damaged, open_database
+from candled.core.bar import Bar, Bars, Stream, iso
+from candled.core.decision import BarClosed, BarRevised, Decision, Source
+from candled.journal import statements
+from candled.journal.database import Database, JournalError, damaged, open_database
+from candled.journal.revising import Affected, affected
 from candled.journal.rows import Cell, bar_cells, bars_of, decision_row, entry_of, history_rows
 from candled.ports import Entry
 
 _TAIL: Final = 8192
-
-_INSERT_BAR: Final = "INSERT INTO bars VALUES (?, ?,?,?,?,?,?,?,?,?,?,?, ?)"
-_INSERT_NEW_BAR: Final = f"{_INSERT_BAR} ON CONFLICT (stream, open_time) DO NOTHING"
-_INSERT_DECISION: Final = "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-SELECT_BARS: Final = (
-    "SELECT open_time, open, high, low, close, volume, close_time, quote_volume, trades,"
-    " taker_buy_base, taker_buy_quote FROM bars WHERE stream = ? ORDER BY open_time DESC LIMIT ?"
-)
-_SELECT_AFTER: Final = "SELECT entry FROM decisions WHERE position > ? ORDER BY position LIMIT ?"
-_SELECT_LATEST: Final = (
-    "SELECT entry FROM decisions"
-    " WHERE position IN (SELECT max(position) FROM decisions GROUP BY stream) ORDER BY position"
-)
 
 
 class Journal:
@@ -50,7 +39,10 @@ class Journal:
         self._last: int
         ((self._last,),) = database.rows("SELECT coalesce(max(position), 0) FROM decisions")
         self._tail: deque[Entry] = deque(maxlen=tail)
-        self._latest = {entry.decision.stream: entry for entry in self._entries(_SELECT_LATEST)}
+        self._newest: dict[Stream, Entry] = {}
+        self._of_newest_bar: dict[Stream, Entry] = {}
+        for entry in self._entries(statements.LATEST_ENTRIES):
+            self._look_at(entry)
         self._grown = asyncio.Event()
         self._marked = asyncio.Event()
 
@@ -68,7 +60,7 @@ class Journal:
             self._db.write(
                 "UPDATE streams SET from_listing = ? WHERE id = ?", [(int(from_listing), key)]
             )
-            self._db.write(_INSERT_NEW_BAR, history_rows(key, bars))
+            self._db.write(statements.INSERT_NEW_BAR, history_rows(key, bars))
 
     def commit(
         self, batch: Sequence[BarClosed], decisions: Sequence[Decision], decided_ms: Sequence[int]
@@ -81,21 +73,52 @@ class Journal:
         entries = self._numbered(batch, decisions, decided_ms)
         with self._transaction():
             self._db.write(
-                _INSERT_BAR, [_bar_row(self._key(e.stream), e.bar, e.source) for e in batch]
+                statements.INSERT_BAR,
+                [_bar_row(self._key(e.stream), e.bar, e.source) for e in batch],
             )
-            self._db.write(
-                _INSERT_DECISION, [decision_row(self._key(e.decision.stream), e) for e in entries]
-            )
-            self._db.write(
-                "UPDATE streams SET last_seq = ? WHERE id = ?",
-                [(e.seq, self._key(e.decision.stream)) for e in entries if e.seq is not None],
-            )
+            self._write_entries(entries)
+        self._publish(entries)
+        return entries
+
+    def affected(self, event: BarRevised, history: int) -> Affected | None:
+        """Return what a revised bar may change; None when it is stored like this.
+
+        `history` is how many bars before the first decision to be made again are wanted. Raises
+        JournalError for a bar that is not stored: nobody can have seen it otherwise.
+        """
+        stream, bar = event.stream, event.bar
+        try:
+            return affected(self._db, self._ids.get(stream, -1), bar, history)
+        except KeyError as error:
+            raise JournalError(
+                f"{self._db.path}: {stream.path}: the bar that opens at {iso(bar.open_time)} was "
+                "revised, but never stored; a feed may revise only what it has reported"
+            ) from error
+        except msgspec.DecodeError as error:
+            raise damaged(self._db.path, error) from error
+
+    def revise(
+        self, event: BarRevised, bar: Bar, corrections: Sequence[Decision], decided_ms: int
+    ) -> list[Entry]:
+        """Store `bar` in the place of what it was, which is kept, and what the event corrects.
+
+        All of it durably or nothing; returns the numbered entries. They arrived when the revision
+        did, and by REST.
+        """
+        arrived = BarClosed(event.stream, bar, Source.REST, event.received_ns, event.received_ms)
+        count = len(corrections)
+        entries = self._numbered([arrived] * count, corrections, [decided_ms] * count)
+        with self._transaction():
+            key = self._key(event.stream)
+            self._db.write(statements.KEEP_BAR, [(event.received_ms, key, bar.open_time)])
+            self._db.write(statements.REPLACE_BAR, [_bar_row(key, bar, Source.REST)])
+            self._write_entries(entries)
         self._publish(entries)
         return entries
 
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        rows = self._db.rows(SELECT_BARS, (self._ids.get(stream, -1), count))
+        rows = self._db.rows(statements.NEWEST_BARS, (self._ids.get(stream, -1), count))
         return bars_of(rows[::-1])
 
     def from_listing(self, stream: Stream) -> bool:
@@ -132,11 +155,13 @@ class Journal:
         if self._tail and position >= self._tail[0].position - 1:
             first = position + 1 - self._tail[0].position
             return [self._tail[i] for i in range(first, min(first + limit, len(self._tail)))]
-        return self._entries(_SELECT_AFTER, (position, limit))
+        return self._entries(statements.ENTRIES_AFTER, (position, limit))
 
     def latest(self) -> list[Entry]:
-        """Return the newest entry of each stream."""
-        return list(self._latest.values())
+        """Return each stream's newest entry and that of its newest bar, oldest first."""
+        found = (*self._newest.values(), *self._of_newest_bar.values())
+        by_position = {entry.position: entry for entry in found}
+        return [by_position[position] for position in sorted(by_position)]
 
     async def wait(self, position: int) -> None:
         """Return once there is an entry after `position`."""
@@ -162,7 +187,7 @@ class Journal:
         for offset, (event, decision, at) in enumerate(
             zip(batch, decisions, decided_ms, strict=True), start=1
         ):
-            stream, is_signal = decision.stream, decision.side.is_signal
+            stream, is_signal = decision.stream, decision.is_signal
             last = seqs.get(stream, self._seqs.get(stream, 0))
             seqs[stream] = last + is_signal
             entries.append(
@@ -179,10 +204,28 @@ class Journal:
             )
         return entries
 
+    def _write_entries(self, entries: Sequence[Entry]) -> None:
+        self._db.write(
+            statements.INSERT_DECISION,
+            [decision_row(self._key(e.decision.stream), e) for e in entries],
+        )
+        self._db.write(
+            "UPDATE streams SET last_seq = ? WHERE id = ?",
+            [(e.seq, self._key(e.decision.stream)) for e in entries if e.seq is not None],
+        )
+
+    def _look_at(self, entry: Entry) -> None:
+        """Note the next entry as its stream's newest, and as that of its newest bar if it is."""
+        stream = entry.decision.stream
+        self._newest[stream] = entry
+        held = self._of_newest_bar.get(stream)
+        if held is None or entry.decision.bar_open >= held.decision.bar_open:
+            self._of_newest_bar[stream] = entry
+
     def _publish(self, entries: Sequence[Entry]) -> None:
         """Let the sinks see entries that are on disk now."""
         for entry in entries:
-            self._latest[entry.decision.stream] = entry
+            self._look_at(entry)
             self._seqs[entry.decision.stream] = entry.last_seq
         self._tail.extend(entries)
         if entries:

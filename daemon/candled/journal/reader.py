@@ -17,15 +17,14 @@ import msgspec
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
+from candled.journal import statements
 from candled.journal.database import (
     FILE,
-    VERSION,
-    JournalError,
     JournalUnavailableError,
+    check_version,
     damaged,
     told,
 )
-from candled.journal.journal import SELECT_BARS
 from candled.journal.rows import bars_of, entry_of
 
 _ALL = -1  # of SQLite's LIMIT
@@ -58,22 +57,20 @@ class JournalReader:
         return [Stream(*names) for names in rows]
 
     def decisions(self, stream: Stream) -> list[Decision]:
-        """Return all decisions of a stream, oldest first.
+        """Return the newest decision about each bar of a stream, oldest first.
 
         Ask for them before the bars: whatever has been decided then has its bar.
         """
-        rows = self.rows(
-            "SELECT entry FROM decisions WHERE stream = ? ORDER BY bar_open, revision",
-            (self._key(stream),),
-        )
+        rows = self.rows(statements.ENTRIES_OF_STREAM, (self._key(stream),))
         try:
-            return [entry_of(text).decision for (text,) in rows]
+            decisions = [entry_of(text).decision for (text,) in rows]
         except msgspec.DecodeError as error:
             raise damaged(self.path, error) from error
+        return list({decision.bar_open: decision for decision in decisions}.values())
 
     def bars(self, stream: Stream) -> Bars:
         """Return all bars of a stream, oldest first."""
-        return bars_of(self.rows(SELECT_BARS, (self._key(stream), _ALL))[::-1])
+        return bars_of(self.rows(statements.NEWEST_BARS, (self._key(stream), _ALL))[::-1])
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
@@ -110,19 +107,12 @@ def open_reader(folder: Path) -> JournalReader:
         connection = sqlite3.connect(path.absolute().as_uri() + mode, uri=True)
     reader = JournalReader(path, connection, still=still)
     try:
-        _check_version(reader)
+        ((version,),) = reader.rows("PRAGMA user_version")
+        check_version(path, version)
     except BaseException:
         connection.close()
         raise
     return reader
-
-
-def _check_version(reader: JournalReader) -> None:
-    ((version,),) = reader.rows("PRAGMA user_version")
-    if version != VERSION:
-        raise JournalError(
-            f"{reader.path}: journal version {version}, this candled reads {VERSION}"
-        )
 
 
 def _log_of(path: Path) -> Path:

@@ -52,6 +52,22 @@ def service_log() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
+def test_a_correction_has_a_line_of_its_own_kind(tmp_path):
+    """It says what a decision says, and what it takes the place of."""
+    decisions = Decisions()
+    first = decisions.make(Side.LONG)
+    play(
+        LogSettings(tmp_path / "d.jsonl"),
+        MemoryOutbox([first, decisions.correct(first, Side.FLAT)]),
+    )
+    decision, corrected = lines(tmp_path / "d.jsonl")
+    assert (decision["event"], corrected["event"]) == ("decision", "correction")
+    assert corrected["supersedes"] == {
+        "id": decision["id"], "side": "long", "signal": decision["id"], "seq": 1,
+    }  # fmt: skip
+    assert corrected.keys() - decision.keys() == {"revision", "supersedes"}
+
+
 def test_every_decision_has_one_line_in_order(tmp_path):
     """Signals and the rest alike, with the names of the wire."""
     decisions = Decisions()

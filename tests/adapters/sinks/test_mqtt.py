@@ -17,7 +17,7 @@ import pytest
 from brokers import free_port, mosquitto, needs_mosquitto
 from candled.core.bar import Stream
 from candled.core.decision import Side
-from candled.ports import Entry, ServiceState
+from candled.ports import Act, Entry, Hazard, Incident, ServiceState, StreamHealth, StreamState
 from candled_adapters.sinks.mqtt import MqttSettings, MqttSink
 from fakes import (
     BTC,
@@ -344,6 +344,121 @@ def test_heads_are_retained_and_only_the_newest_is_said(tmp_path):
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(scenario(broker.port))
+
+
+def test_corrections_go_out_in_order_and_are_signals_only_when_they_turn(tmp_path):
+    """Each correction is an event; one that turns the side is a signal, one that keeps it is not.
+
+    What a correction that is known by then withdraws is delivered as a record, without expiry.
+    """
+
+    async def scenario(port: int) -> None:
+        decisions = Decisions()
+        first, other = decisions.make(Side.LONG), decisions.make(Side.SHORT)
+        kept = decisions.correct(first, Side.LONG)
+        turned = decisions.correct(kept, Side.SHORT)
+        flat = decisions.correct(other, Side.FLAT)
+        sure = decisions.make(Side.LONG)
+        stronger = decisions.correct(sure, Side.LONG)
+        entries = [first, other, kept, turned, flat, sure, stronger]
+        async with (
+            tap(port) as wire,
+            subscriber(port) as got,
+            running(quick(wire.port), entries) as sink,
+        ):
+            await sink.delivered()
+            await until(lambda: len(bodies(got, "/event/")) == 4)
+            events, signals = bodies(got, f"/event/{BTC.path}"), bodies(got, "/signal/")
+            assert [body["id"] for body in events] == [
+                entry.decision.id for entry in (kept, turned, flat, stronger)
+            ]
+            assert [(body["seq"], body["live"], body["supersedes"]) for body in signals] == [
+                (1, False, None),
+                (2, False, None),
+                (3, True, first.decision.id),
+                (4, True, None),
+            ]
+            assert [said.qos for said in wire.topics("/event/")] == [1] * 4
+            assert not any(said.retain for said in wire.topics("/event/"))
+            assert [entry.seq for entry in sink.acked] == [1, 2, 3, 4]
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_a_correction_of_an_older_bar_is_not_the_head(tmp_path):
+    """The head stays with the newest bar and its newest decision, and knows the newest signal."""
+
+    async def scenario(port: int) -> None:
+        decisions = Decisions()
+        old, newest = decisions.make(Side.LONG), decisions.make(Side.FLAT)
+        turned = decisions.correct(old, Side.SHORT)
+
+        async def said(got: list[aiomqtt.Message], entry: Entry, seq: int) -> None:
+            def newest_head() -> tuple[object, object]:
+                heads = bodies(got, "/head/")
+                return (heads[-1]["id"], heads[-1]["last_signal_seq"]) if heads else (None, None)
+
+            await until(lambda: newest_head() == (entry.decision.id, seq))
+
+        async with subscriber(port) as got, running(quick(port), [old, newest]) as sink:
+            await said(got, newest, 1)
+            sink.outbox.add(turned)
+            await said(got, newest, 2)
+            again = decisions.correct(newest, Side.LONG)
+            sink.outbox.add(again)
+            await said(got, again, 3)
+        outbox = MemoryOutbox([old, newest, turned])
+        outbox.mark("mqtt", turned.position)
+        outbox.latest = lambda: [newest, turned]
+        async with subscriber(port, "candled/head/#") as got:
+            await said(got, again, 3)
+            sink = Running(quick(port), outbox, FixedClock(EVENING_MS))
+            try:
+                await said(got, newest, 2)
+            finally:
+                await ended(sink.task)
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_incidents_are_told_also_those_of_the_time_without_a_broker(tmp_path):
+    """Each once, in order, on its stream's topic or its exchange's; a head shows the state."""
+
+    def incident(number: int, stream: Stream | None = BTC) -> Incident:
+        return Incident(
+            "binance", stream, Hazard.RATE_LIMIT, Act.HOLD, f"number {number}", EVENING_MS
+        )
+
+    async def scenario(broker) -> None:
+        async with (
+            tap(broker.port) as wire,
+            running(quick(wire.port), Decisions().some(1)) as sink,
+        ):
+            sink.board.streams[BTC] = StreamHealth(BTC, StreamState.HOLDING, "a bar is missing")
+            async with subscriber(broker.port) as got:
+                await sink.delivered()
+                sink.board.tell(incident(1))
+                sink.board.tell(incident(2, None), unsaid=7)
+                await until(lambda: len(bodies(got, "/event/")) == 2)
+                topics = [str(m.topic) for m in got if "/event/" in str(m.topic)]
+                assert topics == [f"candled/event/{BTC.path}", "candled/event/binance"]
+                assert [body["unsaid"] for body in bodies(got, "/event/")] == [0, 7]
+                await until(lambda: bodies(got, "/head/"))
+                (head, *_) = bodies(got, "/head/")
+                assert (head["stream_state"], head["stream_reason"]) == (
+                    "holding", "a bar is missing",
+                )  # fmt: skip
+                broker.kill()
+            await sink.unwell("connection")
+            sink.board.tell(incident(3))
+            broker.start()
+            await until(lambda: len(wire.topics("/event/")) == 3)
+            assert [said.qos for said in wire.topics("/event/")] == [0] * 3
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker))
 
 
 def test_heads_are_said_again_on_every_connection_and_in_between(tmp_path):

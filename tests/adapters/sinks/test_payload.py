@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from candled.core.bar import MINUTE
 from candled.core.decision import Probabilities, Quality, Reason, Side
-from candled.ports import Entry, Health, ServiceState
-from candled_adapters.sinks import payload
-from fakes import EVENING_MS, Decisions, evidence, float32
+from candled.ports import (
+    Act,
+    Entry,
+    Hazard,
+    Health,
+    Incident,
+    Notice,
+    ServiceState,
+    StreamHealth,
+    StreamState,
+)
+from candled_adapters.sinks import payload, shapes
+from fakes import BTC, EVENING_MS, Decisions, evidence, float32
 from models import model
 
 NOW = EVENING_MS + MINUTE + 42
@@ -85,10 +95,11 @@ def test_what_is_not_known_of_a_signal_is_null():
 
 def test_a_head_tells_the_novelty_and_leaves_the_evidence_to_the_signal():
     """How unusual the bar is belongs to a sign of life; what speaks for a trade does not."""
-    head = said(payload.head(Decisions().make(Side.LONG), "e1", NOW))
+    head = said(payload.head(Decisions().make(Side.LONG), "e1", NOW, None))
     assert head["novelty"] == 3 / 220
     assert "evidence" not in head
-    assert said(payload.head(Decisions().make(Side.NO_DECISION), "e1", NOW))["novelty"] is None
+    untold = payload.head(Decisions().make(Side.NO_DECISION), "e1", NOW, None)
+    assert said(untold)["novelty"] is None
 
 
 def test_a_record_of_a_suppressed_signal_says_why_and_what_was_asked():
@@ -134,18 +145,87 @@ def test_a_head_tells_of_a_decision_that_was_not_taken():
     """It says why, and which signal was the last, so that a loss shows."""
     decisions = Decisions()
     decisions.some(3)
-    head = said(payload.head(decisions.make(Side.NO_DECISION), "e1", NOW))
+    head = said(payload.head(decisions.make(Side.NO_DECISION), "e1", NOW, None))
     assert head["schema"] == "candled.head/1"
     assert (head["side"], head["reason"]) == ("no_decision", "warmup")
     assert head["probabilities"] is None
     assert head["last_signal_seq"] == 3
     assert head["updated_at"] == "2025-01-01T00:01:00.042Z"
+    assert (head["stream_state"], head["stream_reason"]) == (None, "")
+
+
+@pytest.mark.parametrize("state", list(StreamState))
+def test_a_head_says_how_its_stream_is_doing(state: StreamState):
+    """So that whoever looks at one stream need not look for it in the status."""
+    health = StreamHealth(BTC, state, "bar 12:00 is missing")
+    text = payload.head(Decisions().make(Side.LONG), "e1", NOW, health)
+    read = msgspec.json.decode(text, type=shapes.Head)
+    assert (read.stream_state, read.stream_reason) == (state.value, "bar 12:00 is missing")
+
+
+def test_a_correction_is_a_record_that_says_what_it_replaces():
+    """It has all that the log says of a decision, its revision, and whose place it takes."""
+    decisions = Decisions()
+    first = decisions.make(Side.LONG)
+    kept = decisions.correct(first, Side.LONG)
+    turned = decisions.correct(kept, Side.SHORT)
+    message = said(payload.encode(payload.correction(turned, "e1")))
+    assert message.pop("schema") == "candled.correction/1"
+    assert message.pop("revision") == 2
+    assert message.pop("supersedes") == {
+        "id": kept.decision.id, "side": "long", "signal": first.decision.id, "seq": 1,
+    }  # fmt: skip
+    assert message == said(payload.encode(payload.record(turned, "e1")))
+    assert (message["id"], message["seq"], message["side"]) == (turned.decision.id, 2, "short")
+    assert said(payload.encode(payload.correction(kept, "e1")))["seq"] is None
+    with pytest.raises(ValueError, match="corrects nothing"):
+        payload.correction(first, "e1")
+
+
+def test_a_signal_names_the_signal_that_it_takes_the_place_of():
+    """It is the bar's signal before that a bot has seen, not a correction that was no signal."""
+    decisions = Decisions()
+    first = decisions.make(Side.LONG)
+    for between in (Side.LONG, Side.FLAT):
+        turned = decisions.correct(decisions.correct(first, between), Side.SHORT)
+        assert said(payload.signal(turned, "e1", NOW))["supersedes"] == first.decision.id
+    new = decisions.correct(decisions.make(Side.FLAT), Side.SHORT)
+    assert said(payload.signal(new, "e1", NOW))["supersedes"] is None
+    with pytest.raises(ValueError, match="not a signal with a number"):
+        payload.signal(decisions.correct(first, Side.LONG), "e1", NOW)
+
+
+def test_a_withdrawn_signal_is_not_live():
+    """What is known to be wrong when it is published is for the record only."""
+    text = payload.signal(Decisions().make(), "e1", NOW, withdrawn=True)
+    assert said(text)["live"] is False
+
+
+INCIDENT = Incident("binance", BTC, Hazard.GAP, Act.FLAG, "3 bars never were", NOW, EVENING_MS)
+
+
+def test_an_event_says_what_was_met_and_what_was_done():
+    """Of one stream's bar, or of an exchange alone; nothing is left out."""
+    assert said(payload.event(Notice(1, INCIDENT, 4))) == {
+        "schema": "candled.event/1",
+        "exchange": "binance",
+        "symbol": "BTCUSDT",
+        "interval": "1m",
+        "hazard": "gap",
+        "act": "flag",
+        "text": "3 bars never were",
+        "bar_open": "2025-01-01T00:00:00Z",
+        "at": "2025-01-01T00:01:00.042Z",
+        "unsaid": 4,
+    }
+    alone = said(payload.event(Notice(2, replace(INCIDENT, stream=None, bar_open=None), 0)))
+    assert [alone[name] for name in ("symbol", "interval", "bar_open")] == [None, None, None]
 
 
 def test_the_log_and_the_wire_use_the_same_names():
     """A log line is a signal without what only publishing knows, and with the reason."""
-    logged = set(payload.Record.__struct_fields__)
-    published = set(payload.Signal.__struct_fields__)
+    logged = set(shapes.Record.__struct_fields__)
+    published = set(shapes.Signal.__struct_fields__)
     assert logged - published == {"reason"}
     assert published - logged == {"published_at", "live", "supersedes"}
 
@@ -161,7 +241,7 @@ def test_status_and_will_have_one_form():
         "instance": "i1",
         "epoch": "e1",
     }
-    will = msgspec.json.decode(payload.will("i1", "e1"), type=payload.Status)
+    will = msgspec.json.decode(payload.will("i1", "e1"), type=shapes.Status)
     assert (will.state, will.since) == ("offline", None)
 
 
@@ -197,14 +277,17 @@ def test_a_signal_reads_back_as_its_type(values, side):
     probabilities = Probabilities(*values)
     entry = replace(entry, decision=replace(entry.decision, probabilities=probabilities))
     text = payload.signal(entry, "e1", NOW)
-    read = msgspec.json.decode(text, type=payload.Signal)
+    read = msgspec.json.decode(text, type=shapes.Signal)
     assert read.side == side.value
     assert payload.encode(read) == text
 
 
 def test_a_schema_can_be_made_of_every_message():
     """Every message's type is a JSON Schema with its name in it."""
-    kinds = (payload.Signal, payload.Head, payload.Status, payload.Info)
+    kinds = (
+        shapes.Signal, shapes.Correction, shapes.Head, shapes.Event, shapes.Status, shapes.Info,
+    )  # fmt: skip
     _, schemas = msgspec.json.schema_components(kinds)
     tags = {schemas[kind.__name__]["properties"]["schema"]["enum"][0] for kind in kinds}
-    assert tags == {f"candled.{name}/1" for name in ("signal", "head", "status", "info")}
+    names = ("signal", "correction", "head", "event", "status", "info")
+    assert tags == {f"candled.{name}/1" for name in names}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import Bars, Stream
+from candled.core.correction import correction
 from candled.core.decision import BarClosed, Decision, Probabilities, Side, Source
 from candled.core.engine import Engine
 from candled.core.features.mar import MAR
@@ -91,6 +92,20 @@ def test_any_field_that_was_stored_otherwise_is_told(at: int, name: str):
     (found,) = again(stored).differences
     assert found.fields == (name,)
     assert (found.stored, found.again) == (stored[at], DECIDED[at])
+
+
+def test_a_correction_is_decided_again_as_the_revision_that_it_is():
+    """Its id belongs to its revision, and what it replaced is not for the bars to tell."""
+    stored = list(DECIDED)
+    wrong = dataclasses.replace(stored[7], side=Side.NO_DECISION)
+    corrected = correction(stored[7], wrong, None)
+    assert corrected is not None
+    stored[7] = corrected
+    assert again(stored).differences == ()
+    for name, value in (("id", DECIDED[7].id), ("revision", 2)):
+        stored[7] = dataclasses.replace(corrected, **{name: value})
+        (told,) = again(stored).differences
+        assert told.fields == ("id",)
 
 
 def test_decisions_of_another_model_or_policy_are_counted_as_such():

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import COLUMNS, TIME_COLUMNS, Bars
+from candled.core.correction import with_revision
 from candled.core.decision import BarClosed, Decision, Reason, Source
 from candled.core.engine import Engine, Lane
 from candled.lab.verify.facts import differs
@@ -71,7 +72,8 @@ def redecide(
     Args:
         lanes: of this stream, one for each model and policy at hand.
         bars: all bars of the stream that are stored, ascending.
-        stored: its decisions, ascending.
+        stored: the newest decision about each of its bars, ascending. Of a correction everything
+            is compared but what it supersedes, which the bars do not tell.
         from_listing: whether the venue has no bar before the first one here.
     """
     again = {
@@ -83,7 +85,7 @@ def redecide(
     reasons: Counter[str] = Counter()
     differences = []
     for decision in stored:
-        fresh = again.get(_key(decision))
+        fresh = _as_corrected(again.get(_key(decision)), decision)
         if fresh is None:
             reasons[NO_BAR if _key(decision)[:2] in hands else NO_MODEL] += 1
         elif reason := _incomparable(decision, fresh):
@@ -97,6 +99,13 @@ def redecide(
 
 def _key(decision: Decision) -> tuple[str, str, int]:
     return decision.model_digest, decision.policy_digest, decision.bar_open
+
+
+def _as_corrected(again: Decision | None, stored: Decision) -> Decision | None:
+    """Return the decision as the stored one's revision of the slot."""
+    if again is None or not stored.revision:
+        return again
+    return replace(with_revision(again, stored.revision), supersedes=stored.supersedes)
 
 
 def _incomparable(stored: Decision, again: Decision) -> str | None:

@@ -1,0 +1,50 @@
+"""What is asked of the journal's tables, in SQL. Knows tables; Python's facts are in `rows`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INSERT_BAR: Final = "INSERT INTO bars VALUES (?, ?,?,?,?,?,?,?,?,?,?,?, ?)"
+INSERT_NEW_BAR: Final = f"{INSERT_BAR} ON CONFLICT (stream, open_time) DO NOTHING"
+#: The row that is there becomes one of `revisions`; replacing it is the next statement.
+KEEP_BAR: Final = (
+    "INSERT INTO revisions SELECT stream, open_time,"
+    " (SELECT count(*) FROM revisions AS kept"
+    " WHERE kept.stream = bars.stream AND kept.open_time = bars.open_time),"
+    " open, high, low, close, volume, close_time, quote_volume, trades,"
+    " taker_buy_base, taker_buy_quote, source, ? FROM bars WHERE stream = ? AND open_time = ?"
+)
+REPLACE_BAR: Final = (
+    f"{INSERT_BAR} ON CONFLICT (stream, open_time) DO UPDATE SET open = excluded.open,"
+    " high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume,"
+    " close_time = excluded.close_time, quote_volume = excluded.quote_volume,"
+    " trades = excluded.trades, taker_buy_base = excluded.taker_buy_base,"
+    " taker_buy_quote = excluded.taker_buy_quote, source = excluded.source"
+)
+
+_BARS: Final = (
+    "SELECT open_time, open, high, low, close, volume, close_time, quote_volume, trades,"
+    " taker_buy_base, taker_buy_quote FROM bars WHERE stream = ?"
+)
+BAR: Final = f"{_BARS} AND open_time = ?"
+NEWEST_BARS: Final = f"{_BARS} ORDER BY open_time DESC LIMIT ?"
+NEWEST_BARS_BEFORE: Final = f"{_BARS} AND open_time < ? ORDER BY open_time DESC LIMIT ?"
+BARS_FROM: Final = f"{_BARS} AND open_time >= ? ORDER BY open_time"
+
+INSERT_DECISION: Final = "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+ENTRIES_AFTER: Final = "SELECT entry FROM decisions WHERE position > ? ORDER BY position LIMIT ?"
+#: Of each stream the newest entry and that of the newest bar, which may be one.
+LATEST_ENTRIES: Final = (
+    "SELECT entry FROM decisions"
+    " WHERE position IN (SELECT max(position) FROM decisions GROUP BY stream)"
+    " OR position IN (SELECT (SELECT position FROM decisions WHERE stream = streams.id"
+    " ORDER BY bar_open DESC, revision DESC LIMIT 1) FROM streams) ORDER BY position"
+)
+FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND bar_open >= ?"
+#: Of each slot the newest comes last.
+ENTRIES_FROM_BAR: Final = (
+    "SELECT entry FROM decisions WHERE stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
+)
+ENTRIES_OF_STREAM: Final = (
+    "SELECT entry FROM decisions WHERE stream = ? ORDER BY bar_open, revision"
+)
