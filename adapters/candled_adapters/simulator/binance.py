@@ -77,6 +77,17 @@ def error(code: int, message: str) -> bytes:
     return _json({"code": code, "msg": message})
 
 
+def denial(request_id: object) -> bytes:
+    """Encode the error of a subscription that is refused."""
+    return _json({"code": 2, "msg": "Invalid request: try again later", "id": request_id})
+
+
+def shutdown(now_ms: int, *, combined: bool) -> bytes:
+    """Encode the notice that this connection will be closed within minutes."""
+    event = {"e": "serverShutdown", "E": now_ms}
+    return _json({"stream": "!serverShutdown", "data": event} if combined else event)
+
+
 def refusal(status: int) -> bytes:
     """Encode the body that goes with an HTTP error of the venue's own making."""
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from candled.core.bar import Interval
 from candled_adapters.simulator.decimals import decimal
+from candled_adapters.simulator.fault import Push
 from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
@@ -52,7 +53,7 @@ class Bybit(OneKind):
         return Topics() if target == f"/v5/public/{self.category}" else None
 
     def replies(self, session: Topics, frame: str | bytes) -> list[bytes]:
-        """Obey subscribe and ping; a topic without ``kline.`` is refused."""
+        """Obey subscribe, unsubscribe and ping; a topic without ``kline.`` is refused."""
         request = request_of(frame)
         op, topics = request.get("op"), request.get("args", [])
         said = {"conn_id": "sim-1", "req_id": request.get("req_id", ""), "op": op}
@@ -60,16 +61,25 @@ class Bybit(OneKind):
             return [encoded({"success": True, "ret_msg": "pong", **said})]
         too_many = self.category == "spot" and len(topics) > _MOST_SPOT_ARGS
         wrong = [topic for topic in topics if not topic.startswith("kline.")]
-        if op != "subscribe" or too_many or wrong:
+        if op not in ("subscribe", "unsubscribe") or too_many or wrong:
             reason = f"Invalid request: {op}, {len(topics)} args, {wrong}"
             return [encoded({"success": False, "ret_msg": reason, **said})]
-        session.streams.update(dict.fromkeys(topics))
-        return [encoded({"success": True, "ret_msg": "subscribe", **said})]
+        if op == "subscribe":
+            session.subscribe(topics)
+        else:
+            session.unsubscribe(topics)
+        return [encoded({"success": True, "ret_msg": op, **said})]
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode a failed acknowledgement."""
+        number = request_of(frame).get("req_id", "")
+        said = {"success": False, "ret_msg": "Request failed, try again later"}
+        return encoded({**said, "conn_id": "sim-1", "req_id": number, "op": "subscribe"})
+
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
         """Encode one push."""
-        bar = kline.bar
-        volume, turnover = self._amounts(kline)
+        bar = push.kline.bar
+        volume, turnover = self._amounts(push.kline)
         candle = {
             "start": bar.open_time,
             "end": bar.close_time,
@@ -80,16 +90,16 @@ class Bybit(OneKind):
             "low": decimal(bar.low),
             "volume": volume,
             "turnover": turnover,
-            "confirm": kline.closed,
-            "timestamp": at_ms,
+            "confirm": push.kline.closed,
+            "timestamp": push.told_ms,
         }
         topic = self.channel(tape.symbol, interval)
-        return encoded({"topic": topic, "data": [candle], "ts": at_ms, "type": "snapshot"})
+        return encoded({"topic": topic, "data": [candle], "ts": push.told_ms, "type": "snapshot"})
 
     def answer(self, asked: Asked) -> Answer:
         """Answer ``/v5/market/time`` and ``/v5/market/kline``, newest first."""
         if asked.path == "/v5/market/time":
-            return self._good(asked, {"timeSecond": str(asked.now_ms // 1000)})
+            return self._good(asked, {"timeSecond": str(asked.told_ms // 1000)})
         wishes = asked.parameters
         tape = asked.market.tapes.get(wishes.get("symbol", ""))
         fits = wishes.get("interval") == _name(asked.market.interval)
@@ -111,7 +121,7 @@ class Bybit(OneKind):
 
     def _good(self, asked: Asked, result: object) -> Answer:
         head = {"retCode": 0, "retMsg": "OK"}
-        return good({**head, "result": result, "retExtInfo": {}, "time": asked.now_ms})
+        return good({**head, "result": result, "retExtInfo": {}, "time": asked.told_ms})
 
     def _row(self, kline: Kline) -> list[str]:
         bar = kline.bar

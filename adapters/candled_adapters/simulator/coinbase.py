@@ -15,6 +15,7 @@ from typing import Final
 
 from candled.core.bar import MINUTE, Interval, iso
 from candled_adapters.simulator.decimals import decimal
+from candled_adapters.simulator.fault import Push
 from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
@@ -63,24 +64,31 @@ class Coinbase(OneKind):
         return Topics() if target in ("", "/") else None
 
     def replies(self, session: Topics, frame: str | bytes) -> list[bytes]:
-        """Obey subscribe; the answer lists all that is subscribed to."""
+        """Obey subscribe and unsubscribe; the answer lists all that is subscribed to."""
         request = request_of(frame)
-        channel = request.get("channel")
-        if request.get("type") != "subscribe" or channel not in ("candles", "heartbeats"):
+        kind, channel = request.get("type"), request.get("channel")
+        known = kind in ("subscribe", "unsubscribe") and channel in ("candles", "heartbeats")
+        if not known:
             return [encoded({"type": "error", "message": "failure to subscribe"})]
         if channel == "candles":
-            session.streams.update(dict.fromkeys(request.get("product_ids", [])))
+            obey = session.subscribe if kind == "subscribe" else session.unsubscribe
+            obey(request.get("product_ids", []))
         accepted = {"heartbeats": ["heartbeats"], "candles": list(session.streams)}
         events = [{"subscriptions": {name: ids for name, ids in accepted.items() if ids}}]
         head = {"channel": "subscriptions", "client_id": "", "sequence_num": 0}
         return [encoded({**head, "timestamp": iso(0), "events": events})]
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode the error, which does not say what it is about."""
+        del frame
+        return encoded({"type": "error", "message": "rate limit exceeded"})
+
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
         """Encode the bucket of the moment."""
         del interval
-        bar = kline.bar
+        bar = push.kline.bar
         candle = {
-            "start": str(at_ms // _BUCKET_MS * _BUCKET_MS // 1000),
+            "start": str(push.at_ms // _BUCKET_MS * _BUCKET_MS // 1000),
             "high": decimal(bar.high),
             "low": decimal(bar.low),
             "open": decimal(bar.open),
@@ -88,16 +96,21 @@ class Coinbase(OneKind):
             "volume": decimal(bar.volume),
             "product_id": tape.symbol,
         }
-        head = {"channel": "candles", "client_id": "", "timestamp": iso(at_ms), "sequence_num": 1}
+        head = {
+            "channel": "candles",
+            "client_id": "",
+            "timestamp": iso(push.told_ms),
+            "sequence_num": 1,
+        }
         return encoded({**head, "events": [{"type": "update", "candles": [candle]}]})
 
     def answer(self, asked: Asked) -> Answer:
         """Answer time and candles, newest first; a span that is too long is refused."""
         if asked.path == "/api/v3/brokerage/time":
-            millis = str(asked.now_ms)
-            seconds = str(asked.now_ms // 1000)
+            millis = str(asked.told_ms)
+            seconds = str(asked.told_ms // 1000)
             times = {"epochSeconds": seconds, "epochMillis": millis}
-            return good({"iso": iso(asked.now_ms), **times})
+            return good({"iso": iso(asked.told_ms), **times})
         found, wishes = _PATH.fullmatch(asked.path), asked.parameters
         if found is None:
             return Answer(404, b"")

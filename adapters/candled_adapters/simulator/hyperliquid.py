@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from candled.core.bar import Interval
 from candled_adapters.simulator.decimals import count, decimal
+from candled_adapters.simulator.fault import Push
 from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
@@ -47,21 +48,28 @@ class Hyperliquid(OneKind):
         return Topics() if target == "/ws" else None
 
     def replies(self, session: Topics, frame: str | bytes) -> list[bytes]:
-        """Obey subscribe, repeating what was asked, and ping."""
+        """Obey subscribe and unsubscribe, repeating what was asked, and ping."""
         request = request_of(frame)
         method, asked = request.get("method"), request.get("subscription", {})
         if method == "ping":
             return [encoded({"channel": "pong"})]
-        if method != "subscribe" or asked.get("type") != "candle":
+        if method not in ("subscribe", "unsubscribe") or asked.get("type") != "candle":
             return [encoded({"channel": "error", "data": f"Invalid subscription {request}"})]
-        session.streams[f"{asked['coin']} {asked['interval']}"] = None
-        data = {"method": "subscribe", "subscription": asked}
+        channel = [f"{asked['coin']} {asked['interval']}"]
+        if method == "subscribe":
+            session.subscribe(channel)
+        elif not session.unsubscribe(channel):
+            return [encoded({"channel": "error", "data": f"Already unsubscribed: {asked}"})]
+        data = {"method": method, "subscription": asked}
         return [encoded({"channel": "subscriptionResponse", "data": data})]
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode an error that repeats the request."""
+        return encoded({"channel": "error", "data": f"Invalid subscription {request_of(frame)}"})
+
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
         """Encode one push; it does not say when it was sent."""
-        del at_ms
-        return encoded({"channel": "candle", "data": _candle(tape.symbol, interval, kline)})
+        return encoded({"channel": "candle", "data": _candle(tape.symbol, interval, push.kline)})
 
     def answer(self, asked: Asked) -> Answer:
         """Answer l2Book, for its time, and candleSnapshot; an unknown coin is a 500 with null."""
@@ -69,7 +77,7 @@ class Hyperliquid(OneKind):
         if asked.path != "/info":
             return Answer(404, b"")
         if request.get("type") == "l2Book":
-            return good({"coin": request["coin"], "time": asked.now_ms, "levels": [[], []]})
+            return good({"coin": request["coin"], "time": asked.told_ms, "levels": [[], []]})
         wishes = request.get("req", {})
         interval = asked.market.interval
         tape = asked.market.tapes.get(str(wishes.get("coin")).replace("/", "-"))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from candled.core.bar import Interval, iso
 from candled_adapters.simulator.decimals import count, decimal
+from candled_adapters.simulator.fault import Push
 from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
@@ -49,25 +50,34 @@ class Kraken(OneKind):
         return Topics() if target == "/v2" else None
 
     def replies(self, session: Topics, frame: str | bytes) -> list[bytes]:
-        """Obey subscribe, with an answer for each symbol, and ping."""
+        """Obey subscribe and unsubscribe, with an answer for each symbol, and ping."""
         request = request_of(frame)
         method, wishes = request.get("method"), request.get("params", {})
         if method == "ping":
             return [encoded({"method": "pong", "req_id": request.get("req_id", 0)})]
-        if method != "subscribe" or wishes.get("channel") != "ohlc":
+        if method not in ("subscribe", "unsubscribe") or wishes.get("channel") != "ohlc":
             error = {"error": "Method not found", "method": method, "success": False}
             return [encoded({**error, "req_id": request.get("req_id")})]
         said = []
         for symbol in wishes["symbol"]:
-            session.streams[f"{wishes['interval']} {symbol}"] = None
-            result = {**wishes, "symbol": symbol}
-            answer = {"method": "subscribe", "result": result, "success": True}
+            channel = [f"{wishes['interval']} {symbol}"]
+            answer = {"method": method, "result": {**wishes, "symbol": symbol}, "success": True}
+            if method == "subscribe":
+                session.subscribe(channel)
+            elif not session.unsubscribe(channel):
+                error = {"error": "Subscription Not Found", "success": False, "symbol": symbol}
+                answer = {"method": method, **error}
             said.append(encoded({**answer, "req_id": request.get("req_id")}))
         return said
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode an error that names the request."""
+        error = {"error": "Exceeded msg rate", "method": "subscribe", "success": False}
+        return encoded({**error, "req_id": request_of(frame).get("req_id")})
+
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
         """Encode one push; its numbers are JSON's own."""
-        bar = kline.bar
+        bar = push.kline.bar
         candle = {
             "symbol": tape.symbol.replace("-", "/"),
             "open": bar.open,
@@ -76,18 +86,18 @@ class Kraken(OneKind):
             "close": bar.close,
             "trades": count(bar.trades),
             "volume": bar.volume,
-            "vwap": _vwap(kline),
+            "vwap": _vwap(push.kline),
             "interval_begin": _nanoseconds(bar.open_time),
             "interval": _minutes(interval),
             "timestamp": _nanoseconds(bar.close_time + 1),
         }
-        head = {"channel": "ohlc", "type": "update", "timestamp": _nanoseconds(at_ms)}
+        head = {"channel": "ohlc", "type": "update", "timestamp": _nanoseconds(push.told_ms)}
         return encoded({**head, "data": [candle]})
 
     def answer(self, asked: Asked) -> Answer:
         """Answer Time and OHLC: the newest 720 rows, or those after `since`; the open one last."""
         if asked.path == "/0/public/Time":
-            return _good({"unixtime": asked.now_ms // 1000})
+            return _good({"unixtime": asked.told_ms // 1000})
         wishes = asked.parameters
         if asked.path != "/0/public/OHLC":
             return Answer(404, b"")

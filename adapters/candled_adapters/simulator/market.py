@@ -6,9 +6,9 @@ socket, no wire format and no real clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from candled.core.bar import Bar, Bars, Interval
 
 _DIGITS: Final = 8  # Binance's decimals
+_SPARE: Final = 16  # rows that are looked at beyond those that are wanted
 _LEGS: Final = 3  # open to one extreme, to the other, to the close
 
 
@@ -72,6 +73,11 @@ class Query:
     """Rows that open at or before this (UTC ms)."""
 
 
+#: Changes ascending candles: some dropped, some altered.
+Change = Callable[[list[Kline]], list[Kline]]
+_Rows = TypeVar("_Rows", bound=Sequence[object])
+
+
 @dataclass(frozen=True, slots=True)
 class Tape:
     """All bars of one symbol, past and to come."""
@@ -115,22 +121,29 @@ class Tape:
         progress = (now_ms - bar.open_time) / (end - bar.open_time)
         return Kline(partial_bar(bar, end, progress, self.price_digits), first, closed=False)
 
-    def klines(self, query: Query, now_ms: int, hidden: Collection[int] = ()) -> Iterator[Kline]:
+    def klines(self, query: Query, now_ms: int, change: Change | None = None) -> Iterator[Kline]:
         """Answer a query as of `now_ms`: ascending, the open bar last.
 
-        `hidden` are open times that the answer must leave out.
+        `change` may drop and alter rows; those that it drops make room for others.
         """
         opens = self.bars.open_time
         newest = now_ms if query.end_ms is None else min(now_ms, query.end_ms)
         stop = int(np.searchsorted(opens, newest, side="right"))
         start = 0 if query.start_ms is None else int(np.searchsorted(opens, query.start_ms))
-        wanted: Sequence[int] = range(start, stop)
-        if hidden:
-            wanted = [index for index in wanted if int(opens[index]) not in hidden]
-        wanted = wanted[-query.limit :] if query.start_ms is None else wanted[: query.limit]
-        if isinstance(wanted, range):
-            return self._run(wanted, now_ms)
-        return (self.kline(index, now_ms) for index in wanted)
+        rows = range(start, max(start, stop))
+        if change is None:
+            return self._run(_limited(rows, query, query.limit), now_ms)
+        return iter(self._changed(rows, query, now_ms, change))
+
+    def _changed(self, rows: range, query: Query, now_ms: int, change: Change) -> list[Kline]:
+        """Change so many rows that enough are left."""
+        reach = query.limit
+        while True:
+            reach = 2 * reach + _SPARE
+            some = _limited(rows, query, reach)
+            shown = change(list(self._run(some, now_ms)))
+            if len(shown) >= query.limit or len(some) == len(rows):
+                return list(_limited(shown, query, query.limit))
 
     def _run(self, rows: range, now_ms: int) -> Iterator[Kline]:
         """Show neighbouring bars that have opened by `now_ms`: the fast way."""
@@ -194,6 +207,12 @@ class Market:
         if not 0 < speed < float("inf"):
             raise ValueError(f"speed is {speed}; give venue seconds per second, above 0")
         return MarketClock(self.slots[0], self.interval.end(self.slots[-1]), speed)
+
+
+def _limited(rows: _Rows, query: Query, limit: int) -> _Rows:
+    """Keep the rows from the end that a query wants."""
+    kept = rows[-limit:] if query.start_ms is None else rows[:limit]
+    return cast("_Rows", kept)
 
 
 def partial_bar(bar: Bar, end: int, progress: float, price_digits: int = _DIGITS) -> Bar:

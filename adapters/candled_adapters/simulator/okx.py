@@ -12,6 +12,7 @@ from typing import Final
 
 from candled.core.bar import Interval
 from candled_adapters.simulator.decimals import decimal
+from candled_adapters.simulator.fault import Push
 from candled_adapters.simulator.market import Kline, Query, Tape
 from candled_adapters.simulator.venue import (
     Answer,
@@ -52,30 +53,47 @@ class Okx(OneKind):
         return Topics() if target == "/ws/v5/business" else None
 
     def replies(self, session: Topics, frame: str | bytes) -> list[bytes]:
-        """Obey subscribe, with an answer for each channel, and the text ping."""
+        """Obey subscribe and unsubscribe, an answer for each channel, and the text ping."""
         if frame in ("ping", b"ping"):
             return [b"pong"]
         request = request_of(frame)
-        if request.get("op") != "subscribe":
+        op = request.get("op")
+        if op not in ("subscribe", "unsubscribe"):
             error = {"event": "error", "code": "60012", "msg": f"Invalid request: {request}"}
             return [encoded({**error, "connId": "sim1"})]
         said = []
         for arg in request.get("args", []):
-            session.streams[f"{arg.get('channel')} {arg.get('instId')}"] = None
-            answer = {"id": request.get("id", ""), "event": "subscribe", "arg": arg}
+            channel = [f"{arg.get('channel')} {arg.get('instId')}"]
+            if op == "subscribe":
+                session.subscribe(channel)
+            else:
+                session.unsubscribe(channel)
+            answer = {"id": request.get("id", ""), "event": op, "arg": arg}
             said.append(encoded({**answer, "connId": "sim1"}))
         return said
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode an error that names the request."""
+        number = request_of(frame).get("id", "")
+        error = {"event": "error", "code": "60014", "msg": "Requests too frequent"}
+        return encoded({"id": number, **error, "connId": "sim1"})
+
+    def farewell(self, now_ms: int, *, combined: bool) -> bytes | None:
+        """Encode the notice 64008."""
+        del now_ms, combined
+        reason = "The connection will soon be closed for a service upgrade. Please reconnect."
+        notice = {"event": "notice", "code": "64008", "msg": reason}
+        return encoded({**notice, "connId": "sim1"})
+
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
         """Encode one push; it does not say when it was sent."""
-        del at_ms
         arg = {"channel": f"candle{_name(interval)}", "instId": tape.symbol}
-        return encoded({"arg": arg, "data": [_row(tape.symbol, kline)]})
+        return encoded({"arg": arg, "data": [_row(tape.symbol, push.kline)]})
 
     def answer(self, asked: Asked) -> Answer:
         """Answer time and candles, newest first; `after` and `before` are exclusive."""
         if asked.path == "/api/v5/public/time":
-            return _good([{"ts": str(asked.now_ms)}])
+            return _good([{"ts": str(asked.told_ms)}])
         wishes = asked.parameters
         tape = asked.market.tapes.get(wishes.get("instId", ""))
         if asked.path not in _PATHS:

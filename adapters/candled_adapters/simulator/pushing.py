@@ -1,25 +1,29 @@
 """From a moment of the market to frames in the buffers of all subscribed connections.
 
 Frames are encoded before their moment and written without giving way to anything else, because a
-real close instant is a burst. Reads no clock: the server says when.
+real close instant is a burst. Where a fault takes hold they are made anew, at their moment, for its
+symbol alone. Reads no clock: the server says when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from websockets.asyncio.server import ServerConnection, broadcast
 
-from candled.core.bar import Interval
-from candled_adapters.simulator.faults import Faults
+from candled_adapters.simulator.fault import Fault, Listener, Moment, Push, Sent, View
 from candled_adapters.simulator.market import Instant, Market, Tape
 from candled_adapters.simulator.venue import Session, Venue
 
-#: Frames of one instant by stream and whether they are combined; None where there is no bar.
-Frames = dict[tuple[str, bool], bytes | None]
-_NOT_YET: Final = b""
+#: Messages of one instant by stream and whether they are combined; none where there is no bar.
+Frames = dict[tuple[str, bool], Sequence[Sent]]
+#: Sends a message to a connection when its delay has passed.
+Later = Callable[[ServerConnection, Sent], None]
+#: The hooks that are this module's business.
+CHANGING: Final = ("pushes", "shown", "messages", "push_clock")
+SILENCING: Final = "silences"
 
 
 @dataclass(eq=False, slots=True)
@@ -30,6 +34,20 @@ class Client:
     """From 1, in the order in which they came."""
     connection: ServerConnection
     session: Session
+    since_s: float
+    """Monotonic time (s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volley:
+    """What goes out at one instant, and what is wrong with it."""
+
+    instant: Instant
+    frames: Frames
+    changing: Sequence[Fault]
+    """Those with a hook of `CHANGING`."""
+    silencing: Sequence[Fault]
+    """Those that silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,52 +55,121 @@ class Pusher:
     """Encodes and writes push frames."""
 
     venue: Venue
-    interval: Interval
+    market: Market
     tapes: Mapping[str, Tape]
     """By channel."""
-    faults: Faults
 
     @classmethod
-    def of(cls, venue: Venue, market: Market, faults: Faults) -> Pusher:
+    def of(cls, venue: Venue, market: Market) -> Pusher:
         """Push all symbols of a market."""
         interval = market.interval
         tapes = {venue.channel(symbol, interval): tape for symbol, tape in market.tapes.items()}
-        return cls(venue, interval, tapes, faults)
+        return cls(venue, market, tapes)
 
     def encode(self, clients: Iterable[Client], instant: Instant) -> Frames:
-        """Encode what the clients are subscribed to now."""
+        """Encode what the clients are subscribed to now, as it is without faults."""
         keys = {(name, c.session.combined) for c in clients for name in c.session.streams}
-        return {key: self._frame(instant, *key) for key in keys}
+        return {key: self._sent(instant, *key) for key in keys}
 
-    def push(self, client: Client, instant: Instant, frames: Frames) -> int:
+    def volley(
+        self,
+        instant: Instant,
+        frames: Frames,
+        changing: Sequence[Fault],
+        silencing: Sequence[Fault],
+    ) -> Volley:
+        """Make anew what the faults in force change; those of other slots are left out."""
+        changing = [f for f in changing if f.hooks.shown or instant.open_time in f.bars]
+        silencing = [fault for fault in silencing if instant.open_time in fault.bars]
+        for name, combined in list(frames) if changing else ():
+            frames[name, combined] = self._sent(instant, name, combined, changing)
+        return Volley(instant, frames, changing, silencing)
+
+    def push(self, client: Client, volley: Volley, later: Later) -> int:
         """Write one instant's frames to a client; return how many they were."""
         to, count = (client.connection,), 0
-        for name in client.session.streams:
-            frame = self._encoded(instant, (name, client.session.combined), frames)
-            if frame is not None:
-                for _ in range(self._copies(instant, name)):
-                    broadcast(to, frame, text=True)
-                    count += 1
+        combined, frames = client.session.combined, volley.frames
+        for name, serial in client.session.streams.items():
+            sent = frames.get((name, combined))
+            if sent is None:  # subscribed since the frames were encoded
+                sent = self._sent(volley.instant, name, combined, volley.changing)
+                frames[name, combined] = sent
+            if volley.silencing and self._silenced(client, name, serial, volley):
+                continue
+            for message in sent:
+                if message.delay_ms:
+                    later(client.connection, message)
+                else:
+                    broadcast(to, message.data, text=message.text)
+                count += 1
         return count
 
-    def _encoded(self, instant: Instant, key: tuple[str, bool], frames: Frames) -> bytes | None:
-        frame = frames.get(key, _NOT_YET)
-        if frame == _NOT_YET:  # subscribed since the frames were encoded
-            frame = frames[key] = self._frame(instant, *key)
-        return frame
-
-    def _frame(self, instant: Instant, name: str, combined: bool) -> bytes | None:  # noqa: FBT001 - half of a key
+    def _sent(
+        self,
+        instant: Instant,
+        name: str,
+        combined: bool,  # noqa: FBT001 - half of a key
+        faults: Sequence[Fault] = (),
+    ) -> Sequence[Sent]:
         tape = self.tapes.get(name)
+        if tape is None:
+            return ()
+        if faults:
+            mine = [fault for fault in faults if fault.concerns(tape.symbol)]
+            pushes = self._changed(self._pushes(tape, instant), tape, instant, mine)
+            return _spoilt([self._encoded(tape, push, name, combined) for push in pushes], mine)
+        return [self._encoded(tape, push, name, combined) for push in self._pushes(tape, instant)]
+
+    def _pushes(self, tape: Tape, instant: Instant) -> list[Push]:
         # A venue that pushes no bar's end tells it by the first push of the bar that follows.
         next_one = instant.closing and not self.venue.flags
-        index = tape.find(instant.venue_ms if next_one else instant.open_time) if tape else None
-        if tape is None or index is None:
-            return None
-        kline = tape.kline(index, instant.venue_ms)
-        frame = self.venue.push(tape, self.interval, kline, instant.venue_ms)
-        return self.venue.wrap(name, frame) if combined else frame
+        index = tape.find(instant.venue_ms if next_one else instant.open_time)
+        if index is None:
+            return []
+        now_ms = instant.venue_ms
+        return [Push(tape.kline(index, now_ms), now_ms, now_ms)]
 
-    def _copies(self, instant: Instant, name: str) -> int:
-        if not instant.closing:
-            return 1
-        return self.faults.closing_frames(self.tapes[name].symbol, instant.open_time)
+    def _encoded(self, tape: Tape, push: Push, name: str, combined: bool) -> Sent:  # noqa: FBT001 - as above
+        frame = self.venue.push(tape, self.market.interval, push)
+        return Sent(self.venue.wrap(name, frame) if combined else frame, delay_ms=push.delay_ms)
+
+    def _changed(
+        self, pushes: list[Push], tape: Tape, instant: Instant, faults: Sequence[Fault]
+    ) -> list[Push]:
+        """Let faults choose what is pushed, then what it looks like, then when it says it was."""
+        moment = Moment(self.market, tape, instant)
+        for fault in faults:
+            if fault.hooks.pushes and instant.open_time in fault.bars:
+                pushes = fault.hooks.pushes(pushes, moment, fault.bars)
+        view = View(self.market, tape, instant.venue_ms)
+        return [shown for push in pushes for shown in _shown(push, view, faults)]
+
+    def _silenced(self, client: Client, name: str, serial: int, volley: Volley) -> bool:
+        tape = self.tapes.get(name)
+        if tape is None:
+            return False
+        listener = Listener(client.number, tape.symbol, serial)
+        moment = Moment(self.market, tape, volley.instant)
+        return any(
+            fault.hooks.silences(listener, moment, fault.bars)
+            for fault in volley.silencing
+            if fault.hooks.silences and fault.concerns(tape.symbol)
+        )
+
+
+def _shown(push: Push, view: View, faults: Sequence[Fault]) -> list[Push]:
+    klines, told_ms = [push.kline], push.told_ms
+    for fault in faults:
+        if fault.hooks.shown:
+            klines = fault.hooks.shown(klines, view, fault.bars)
+        if fault.hooks.push_clock:
+            told_ms += fault.hooks.push_clock(push.told_ms, fault.bars)
+    return [Push(kline, push.at_ms, told_ms, push.delay_ms) for kline in klines]
+
+
+def _spoilt(sent: list[Sent], faults: Sequence[Fault]) -> list[Sent]:
+    for fault in faults:
+        change = fault.hooks.messages
+        if change:
+            sent = [spoilt for message in sent for spoilt in change(message)]
+    return sent

@@ -9,14 +9,12 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/market-dat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
 
 from candled_adapters.simulator import binance
-from candled_adapters.simulator.market import Market, Query, Tape
-from candled_adapters.simulator.venue import Answer, Hidden
+from candled_adapters.simulator.market import Query, Tape
+from candled_adapters.simulator.venue import Answer, Asked
 
 #: Largest `limit` of klines by the prefix of its path.
 _MAX_LIMIT: Final = {"/api/v3/": 1000, "/fapi/v1/": 1500}
@@ -31,52 +29,45 @@ class _RefusedError(Exception):
         self.body = body
 
 
-def answer(market: Market, target: str, now_ms: int, hidden: Hidden) -> Answer:
-    """Answer a GET of `target` (path and query) as the venue would at `now_ms` (UTC ms)."""
-    url = urlsplit(target)
-    asked = dict(parse_qsl(url.query))
-    prefix = next((known for known in _MAX_LIMIT if url.path.startswith(known)), "")
-    endpoint = _ENDPOINTS.get(url.path.removeprefix(prefix)) if prefix else None
+def answer(asked: Asked) -> Answer:
+    """Answer a GET as the venue would."""
+    prefix = _prefix(asked)
+    endpoint = _ENDPOINTS.get(asked.path.removeprefix(prefix)) if prefix else None
     if endpoint is None:
-        return Answer(HTTPStatus.NOT_FOUND, binance.error(-1000, f"No such path: {url.path}"))
+        return Answer(HTTPStatus.NOT_FOUND, binance.error(-1000, f"No such path: {asked.path}"))
     try:
-        return Answer(HTTPStatus.OK, endpoint(_Asked(market, asked, now_ms, prefix, hidden)))
+        return Answer(HTTPStatus.OK, endpoint(asked))
     except _RefusedError as refused:
         return Answer(HTTPStatus.BAD_REQUEST, refused.body)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    market: Market
-    parameters: Mapping[str, str]
-    now_ms: int
-    prefix: str
-    hidden: Hidden
+def _prefix(asked: Asked) -> str:
+    return next((known for known in _MAX_LIMIT if asked.path.startswith(known)), "")
 
 
-def _ping(_: _Asked) -> bytes:
+def _ping(_: Asked) -> bytes:
     return b"{}"
 
 
-def _time(asked: _Asked) -> bytes:
-    return binance.server_time(asked.now_ms)
+def _time(asked: Asked) -> bytes:
+    return binance.server_time(asked.told_ms)
 
 
-def _exchange_info(asked: _Asked) -> bytes:
+def _exchange_info(asked: Asked) -> bytes:
     tapes = asked.market.tapes
     symbols = [_tape(asked).symbol] if "symbol" in asked.parameters else tapes
-    return binance.exchange_info(symbols, asked.now_ms)
+    return binance.exchange_info(symbols, asked.told_ms)
 
 
-def _klines(asked: _Asked) -> bytes:
+def _klines(asked: Asked) -> bytes:
     tape = _tape(asked)
     if _required(asked.parameters, "interval") != asked.market.interval.name:
         raise _RefusedError(binance.INVALID_INTERVAL)
-    query = _query(asked.parameters, _MAX_LIMIT[asked.prefix])
-    return binance.rows(tape.klines(query, asked.now_ms, asked.hidden(tape.symbol)))
+    query = _query(asked.parameters, _MAX_LIMIT[_prefix(asked)])
+    return binance.rows(asked.klines(tape, query))
 
 
-_ENDPOINTS: Final[Mapping[str, Callable[[_Asked], bytes]]] = {
+_ENDPOINTS: Final[Mapping[str, Callable[[Asked], bytes]]] = {
     "ping": _ping,
     "time": _time,
     "exchangeInfo": _exchange_info,
@@ -84,7 +75,7 @@ _ENDPOINTS: Final[Mapping[str, Callable[[_Asked], bytes]]] = {
 }
 
 
-def _tape(asked: _Asked) -> Tape:
+def _tape(asked: Asked) -> Tape:
     try:
         return asked.market.tapes[_required(asked.parameters, "symbol")]
     except KeyError:

@@ -16,38 +16,43 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import Server, ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 
 from candled.core.bar import Bars, Interval
 from candled_adapters.simulator import sockets
+from candled_adapters.simulator.answering import Answerer
+from candled_adapters.simulator.clients import GOING_AWAY, Roster
+from candled_adapters.simulator.fault import Reply, Sent
 from candled_adapters.simulator.faults import Faults
+from candled_adapters.simulator.limits import Breach, LimitBook, VenueLimits
 from candled_adapters.simulator.market import Instant, Market
-from candled_adapters.simulator.pushing import Client, Frames, Pusher
+from candled_adapters.simulator.pushing import CHANGING, SILENCING, Client, Frames, Pusher
 from candled_adapters.simulator.records import Burst, ClientFrame, HttpRequest
+from candled_adapters.simulator.scenario import Scenario
 from candled_adapters.simulator.sockets import Connection, PortInUse
-from candled_adapters.simulator.venue import Asked, Venue
+from candled_adapters.simulator.venue import Venue
 from candled_adapters.simulator.venues import BINANCE
 
 __all__ = ["PortInUse", "Simulator"]
 
 _RECORDS: Final = 10_000
 _POLICY_VIOLATION: Final = 1008
-_GOING_AWAY: Final = 1001
+_TICK_S: Final = 0.01
 
 
 class Simulator:
     """A running venue; an async context manager. See the module's docstring.
 
     Raises `ValueError` for candles, speed or host that it cannot play, and `PortInUse` on entry.
-    Tests misuse clients through `faults` and `drop_connections`, and look at `frames`, `requests`
-    and `bursts`, the newest 10,000 of each.
+    Tests misuse clients through `faults` and the methods below, and look at `frames`, `requests`,
+    `bursts` and `breaches`, the newest 10,000 of each.
     """
 
     def __init__(
@@ -64,6 +69,9 @@ class Simulator:
         updates: int = 2,
         linger: float = 2.0,
         max_buffer: int = 16 * 2**20,
+        limits: VenueLimits | None = None,
+        enforce: bool = False,
+        scenario: Scenario | None = None,
     ) -> None:
         """Play `markets`: symbol -> bars of `interval`, as `venue` would.
 
@@ -71,7 +79,9 @@ class Simulator:
         union of all symbols' slots) are history; the next `bars` slots (None: all) close while
         clients watch. Each bar is pushed `updates` times open and once closed. `linger` real
         seconds after the last one the server says goodbye. A connection that has more than
-        `max_buffer` bytes waiting to be read by its client is dropped.
+        `max_buffer` bytes waiting to be read by its client is dropped. What goes beyond `limits`
+        is a breach, and when they are to be `enforce`d it is answered as venues do: 429, or a close
+        with 1008. The faults of a `scenario` begin with the clock.
         """
         sockets.check_loopback(host)
         for symbol in markets:
@@ -88,7 +98,8 @@ class Simulator:
         self.updates = updates
         self.linger = linger
         self.max_buffer = max_buffer
-        self.faults = Faults(time.monotonic)
+        self._stirred = asyncio.Event()
+        self.faults = Faults(time.monotonic, self._stirred.set)
         self.started = asyncio.Event()
         """The first client has come and the venue's clock runs."""
         self.finished = asyncio.Event()
@@ -97,21 +108,26 @@ class Simulator:
         self.requests: deque[HttpRequest] = deque(maxlen=_RECORDS)
         self.bursts: deque[Burst] = deque(maxlen=_RECORDS)
         self.frames_sent = 0
-        self._pusher = Pusher.of(venue, self.market, self.faults)
-        self._clients: dict[int, Client] = {}
+        self._book = LimitBook(limits or VenueLimits())
+        self._enforce = enforce
+        self._scenario = scenario
+        if scenario is not None:
+            scenario.check(self.market)
+        self._pusher = Pusher.of(venue, self.market)
+        self._answerer = Answerer(venue, self.market, self._pusher, self.faults)
+        self._roster = Roster(self._farewell)
         self._connections_made = 0
         self._began_s = 0.0
         self._pushed_ms = 0
         self._closing = asyncio.Event()
-        self._goodbyes: set[asyncio.Task[None]] = set()
         self._server: Server
-        self._playing: asyncio.Task[None]
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def __aenter__(self) -> Self:
         """Listen. The venue's clock still stands."""
         self._server = await sockets.listen(self.host, self.port, self._attend, self._request)
         self.port = next(iter(self._server.sockets)).getsockname()[1]
-        self._playing = asyncio.create_task(self._play())
+        self._tasks = tuple(map(asyncio.create_task, (self._play(), self._mind_faults())))
         return self
 
     async def __aexit__(
@@ -121,12 +137,14 @@ class Simulator:
         trace: TracebackType | None,
     ) -> None:
         """Stop playing and close everything; an error of the player is raised here."""
-        self._playing.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._close()
         await self._server.wait_closed()
-        await asyncio.wait([self._playing])
-        if not self._playing.cancelled():
-            self._playing.result()
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()
 
     @property
     def ws_url(self) -> str:
@@ -145,7 +163,7 @@ class Simulator:
     @property
     def connections(self) -> int:
         """How many websocket connections are open."""
-        return len(self._clients)
+        return len(self._roster.clients)
 
     def now_ms(self) -> int:
         """Venue time (UTC ms)."""
@@ -154,20 +172,33 @@ class Simulator:
         now = self.clock.at(time.monotonic() - self._began_s)
         return max(now, self._pushed_ms)  # rounding must not take back what was pushed
 
-    def drop_connections(self, code: int | None = _GOING_AWAY) -> None:
+    @property
+    def breaches(self) -> deque[Breach]:
+        """Where clients went beyond the limits."""
+        return self._book.breaches
+
+    def drop_connections(self, code: int | None = GOING_AWAY) -> None:
         """Close every websocket with `code`, or, when None, reset its TCP connection."""
-        for client in list(self._clients.values()):
-            if code is None:
-                sockets.reset(client.connection)
-            else:
-                self._say_goodbye(client, code, "")
+        self._roster.drop_connections(code)
+
+    def abort_connections(self) -> None:
+        """End every TCP connection without a goodbye, which clients see as 1006."""
+        self._roster.abort_connections()
+
+    def say(self, frame: bytes) -> None:
+        """Send a text frame to every connection."""
+        self._roster.say(frame)
+
+    def shut_down(self, grace_s: float = 0.2, code: int = GOING_AWAY) -> None:
+        """Announce the end in the venue's words, where it has some, and close after a while."""
+        self._roster.shut_down(grace_s, code)
 
     async def _play(self) -> None:
         try:
             await self.started.wait()
             for instant in self.market.instants(self.updates):
                 if instant.closing or self._wait_s(instant) > 0:
-                    frames = self._pusher.encode(self._clients.values(), instant)
+                    frames = self._pusher.encode(self._roster, instant)
                     await asyncio.sleep(max(self._wait_s(instant), 0.0))
                     self._push(instant, frames)
             await asyncio.sleep(self.linger)
@@ -181,18 +212,44 @@ class Simulator:
     def _push(self, instant: Instant, frames: Frames) -> None:
         """Write to all subscribers in one go."""
         self._pushed_ms = instant.venue_ms
-        if self.faults.muted:
-            return
+        self._act(instant.open_time)
         began, before = time.perf_counter(), self.frames_sent
-        for client in self._clients.values():
-            if client.connection.state is not State.OPEN:
-                continue
-            self.frames_sent += self._pusher.push(client, instant, frames)
+        changing, silencing = self.faults.in_force(*CHANGING), self.faults.in_force(SILENCING)
+        volley = self._pusher.volley(instant, frames, changing, silencing)
+        for client in self._roster:
+            self.frames_sent += self._pusher.push(client, volley, self._later)
             if client.connection.transport.get_write_buffer_size() > self.max_buffer:
-                self._say_goodbye(client, _POLICY_VIOLATION, "too slow")
+                self._roster.dismiss(client, _POLICY_VIOLATION, "too slow")
         if instant.closing:
             seconds = time.perf_counter() - began
             self.bursts.append(Burst(instant.venue_ms, self.frames_sent - before, seconds))
+
+    def _later(self, connection: ServerConnection, sent: Sent) -> None:
+        """Write a message that is late, in venue time."""
+        wait_s = sent.delay_ms / 1000.0 / self.clock.speed
+        loop = asyncio.get_running_loop()
+        loop.call_later(wait_s, partial(broadcast, [connection], sent.data, text=sent.text))
+
+    async def _mind_faults(self) -> None:
+        """While there are faults that act, or a greatest age, look whether they are due."""
+        while True:
+            await self._stirred.wait()
+            self._stirred.clear()
+            while self.faults.busy:
+                self._act(self.now_ms())
+                await asyncio.sleep(_TICK_S)
+
+    def _act(self, now_ms: int) -> None:
+        """Do what is due."""
+        for fault in self.faults.in_force("acts", "ages_s"):
+            if fault.hooks.acts and now_ms >= fault.bars.start:
+                self.faults.end(fault)
+                fault.hooks.acts(self)
+            elif fault.hooks.ages_s and now_ms in fault.bars:
+                self._roster.cut_older(fault.hooks.ages_s, time.monotonic())
+
+    def _farewell(self, combined: bool) -> bytes | None:  # noqa: FBT001 - as `Farewell` has it
+        return self._venue.farewell(self.now_ms(), combined=combined)
 
     async def _attend(self, connection: ServerConnection) -> None:
         """Obey one websocket client until it is gone."""
@@ -200,55 +257,72 @@ class Simulator:
         session = self._venue.session(target)
         assert session is not None, "no handshake passes without one"  # noqa: S101
         self._connections_made += 1
-        number = self._connections_made
-        self._clients[number] = Client(number, connection, session)
+        client = Client(self._connections_made, connection, session, time.monotonic())
+        self._roster.clients[client.number] = client
+        self._check(client, breached=False)
         try:
             async for frame in connection:
-                self.frames.append(ClientFrame(number, frame, time.monotonic()))
-                for reply in self._venue.replies(session, frame):
-                    await connection.send(reply, text=True)
+                await self._obey(client, frame)
         except ConnectionClosed:
             pass  # however it went, it is gone
         finally:
-            del self._clients[number]
+            del self._roster.clients[client.number]
+
+    async def _obey(self, client: Client, frame: str | bytes) -> None:
+        """Record a client's frame and answer it."""
+        now_s = time.monotonic()
+        self.frames.append(ClientFrame(client.number, frame, now_s))
+        breached = self._book.message(client.number, now_s)
+        for reply in self._answerer.frame(client.session, frame, self.now_ms()):
+            await client.connection.send(reply, text=True)
+        self._check(client, breached=breached)
+
+    def _check(self, client: Client, *, breached: bool) -> None:
+        """Close a connection that goes beyond the limits, when they are enforced."""
+        streams = len(client.session.streams)
+        breached |= self._book.streams(client.number, streams, time.monotonic())
+        if breached and self._enforce:
+            self._roster.dismiss(client, _POLICY_VIOLATION, "beyond the limits")
 
     async def _request(self, connection: Connection, request: Request) -> Response | None:
         """Start the clock; answer REST, let a websocket handshake pass."""
         if not self.started.is_set():
-            self._began_s = time.monotonic()
-            self.started.set()
-        now_ms = self.now_ms()
+            self._start()
+        now_ms, now_s = self.now_ms(), time.monotonic()
         if self._venue.session(request.path) is not None:
-            self._record(request.path, HTTPStatus.SWITCHING_PROTOCOLS, now_ms)
-            return None
-        response = self._answer(request.path, connection.body, now_ms)
-        self._record(request.path, response.status_code, now_ms)
-        if self.faults.rest_delay_s > 0:
+            limited = self._book.connect(now_s) and self._enforce
+            reply = self._answerer.limited() if limited else self._answerer.handshake(now_ms)
+            if reply is None:
+                self._record(request.path, HTTPStatus.SWITCHING_PROTOCOLS, now_ms)
+                return None
+        elif self._book.question(now_s) and self._enforce:
+            reply = self._answerer.limited()
+        else:
+            reply = self._answer(request.path, connection.body, now_ms)
+        self._record(request.path, reply.status, now_ms)
+        if reply.delay_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self.faults.rest_delay_s)
-        return response
+                await asyncio.wait_for(self._closing.wait(), reply.delay_s)
+        return sockets.response(
+            reply.status, reply.body, retry_after_s=reply.retry_after_s, html=reply.html
+        )
 
-    def _answer(self, target: str, body: bytes, now_ms: int) -> Response:
-        refusal = self.faults.refusal
-        if refusal is not None:
-            said = self._venue.refusal(refusal)
-            return sockets.json_response(refusal, said, self.faults.retry_after_s)
-        asked = Asked(self.market, target, body, now_ms, self.faults.hidden_rows)
-        answer = self._venue.answer(asked)
-        return sockets.json_response(answer.status, answer.body)
+    def _start(self) -> None:
+        self._began_s = time.monotonic()
+        self.started.set()
+        if self._scenario is not None:
+            for fault in self._scenario.faults(self.market, self._began_s):
+                self.faults.add(fault)
+
+    def _answer(self, target: str, body: bytes, now_ms: int) -> Reply:
+        return self._answerer.rest(target, body, now_ms)
 
     def _record(self, target: str, status: int, now_ms: int) -> None:
         self.requests.append(HttpRequest(target, status, now_ms, time.monotonic()))
 
-    def _say_goodbye(self, client: Client, code: int, reason: str) -> None:
-        task = asyncio.create_task(sockets.goodbye(client.connection, code, reason))
-        self._goodbyes.add(task)
-        task.add_done_callback(self._goodbyes.discard)
-
     async def _close(self) -> None:
         self._closing.set()
         self._server.close(close_connections=False)  # it would wait for clients that do not read
-        for client in list(self._clients.values()):
-            self._say_goodbye(client, _GOING_AWAY, "the candles are over")
-        if self._goodbyes:
-            await asyncio.wait(self._goodbyes)
+        for client in list(self._roster.clients.values()):
+            self._roster.dismiss(client, GOING_AWAY, "the candles are over")
+        await self._roster.parted()

@@ -13,11 +13,11 @@ https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams ::
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from candled_adapters.simulator import binance
+from candled_adapters.simulator.venue import Topics
 
 #: Prefix of the USD-M paths; without it they are the spot ones.
 _FUTURES: Final = "/market"
@@ -26,13 +26,10 @@ _INVALID_JSON: Final = 3
 _METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 
 
-@dataclass(slots=True)
-class Session:
-    """A connection's subscriptions, in the order in which they were made."""
+class Session(Topics):
+    """A connection's subscriptions, of one of two kinds: raw or combined."""
 
-    combined: bool
-    """Whether frames are wrapped with their stream's name."""
-    streams: dict[str, None] = field(default_factory=dict)
+    __slots__ = ()
 
     @classmethod
     def of(cls, target: str) -> Session | None:
@@ -44,11 +41,14 @@ class Session:
         url = urlsplit(target)
         path = unquote(url.path).removeprefix(_FUTURES).rstrip("/")
         if path == "/stream":
-            asked = parse_qs(url.query).get("streams", [""])[0].split("/")
-            return cls(True, {name: None for name in asked if name})
-        if path == "/ws" or path.startswith("/ws/"):
-            return cls(False, {name: None for name in path.split("/")[2:] if name})
-        return None
+            session = cls(combined=True)
+            names = parse_qs(url.query).get("streams", [""])[0].split("/")
+        elif path == "/ws" or path.startswith("/ws/"):
+            session, names = cls(), path.split("/")[2:]
+        else:
+            return None
+        session.subscribe(name for name in names if name)
+        return session
 
     def answer(self, frame: str | bytes) -> bytes:
         """Obey one client frame and return the reply."""
@@ -70,9 +70,8 @@ class Session:
             return binance.error(_INVALID_REQUEST, "Invalid request: params must be strings")
         if method == "LIST_SUBSCRIPTIONS":
             return binance.acknowledge(request.get("id"), list(self.streams))
-        for name in names:
-            if method == "SUBSCRIBE":
-                self.streams[name] = None
-            else:
-                self.streams.pop(name, None)
+        if method == "SUBSCRIBE":
+            self.subscribe(names)
+        else:
+            self.unsubscribe(names)
         return binance.acknowledge(request.get("id"))

@@ -102,11 +102,13 @@ async def listen(host: str, port: int, attend: Attend, request: Answer) -> Serve
         raise PortInUse(errno.EADDRINUSE, what) from None
 
 
-def json_response(status: int, body: bytes, retry_after_s: int | None = None) -> Response:
+def response(
+    status: int, body: bytes, *, retry_after_s: int | None = None, html: bool = False
+) -> Response:
     """Build an HTTP answer; the connection ends with it."""
     headers = Headers(
         {
-            "Content-Type": "application/json;charset=UTF-8",
+            "Content-Type": "text/html" if html else "application/json;charset=UTF-8",
             "Content-Length": str(len(body)),
             "Connection": "close",
         }

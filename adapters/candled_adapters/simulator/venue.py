@@ -7,17 +7,20 @@ here is written from the documents, on its own: it shares nothing with the diale
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from candled.core.bar import Interval
-from candled_adapters.simulator.market import Kline, Market, Query, Tape
+from candled_adapters.simulator.fault import Push
+from candled_adapters.simulator.market import Change, Kline, Market, Query, Tape
 
-#: Gives the open times that REST must leave out for a symbol.
-Hidden = Callable[[str], Collection[int]]
+
+def _truthful(tape: Tape) -> None:
+    """Change nothing of any tape."""
+    del tape
 
 
 class Session(Protocol):
@@ -29,13 +32,13 @@ class Session(Protocol):
         ...
 
     @property
-    def streams(self) -> Iterable[str]:
-        """Channels that are subscribed to, in the order in which they were."""
+    def streams(self) -> dict[str, int]:
+        """Channels that are subscribed to -> which subscription of the session it was."""
         ...
 
 
 class OneKind:
-    """What venues share that have one kind of connections."""
+    """What venues share that have one kind of connections and close them without a notice."""
 
     __slots__ = ()
 
@@ -44,13 +47,32 @@ class OneKind:
         del channel
         return frame
 
+    def farewell(self, now_ms: int, *, combined: bool) -> bytes | None:
+        """Say nothing."""
+        del now_ms, combined
+        return None
+
 
 @dataclass(slots=True)
 class Topics:
-    """The session of a venue that has one kind of connections."""
+    """A session's subscriptions, in the order in which they were made."""
 
-    streams: dict[str, None] = field(default_factory=dict)
+    streams: dict[str, int] = field(default_factory=dict)
+    """Channel -> which subscription of the session it was, from 1."""
     combined: bool = False
+    """Whether frames are wrapped with their channel's name."""
+    made: int = 0
+    """How many subscriptions were made."""
+
+    def subscribe(self, channels: Iterable[str]) -> None:
+        """Add channels; one that is there already gets a new number."""
+        for channel in channels:
+            self.made += 1
+            self.streams[channel] = self.made
+
+    def unsubscribe(self, channels: Iterable[str]) -> list[str]:
+        """Take channels away and return those that were there."""
+        return [channel for channel in channels if self.streams.pop(channel, None)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +84,11 @@ class Asked:
     """Path and query."""
     body: bytes
     now_ms: int
-    hidden: Hidden
+    """Venue time (UTC ms): the rows are as of then."""
+    told_ms: int
+    """What the venue says that its time is."""
+    changes: Callable[[Tape], Change | None] = _truthful
+    """What is wrong with a tape's rows; None when nothing is."""
 
     @property
     def path(self) -> str:
@@ -75,8 +101,8 @@ class Asked:
         return dict(parse_qsl(urlsplit(self.target).query))
 
     def klines(self, tape: Tape, query: Query) -> list[Kline]:
-        """Return what a tape shows now, without what must be hidden."""
-        return list(tape.klines(query, self.now_ms, self.hidden(tape.symbol)))
+        """Return what a tape shows now, or is made to show."""
+        return list(tape.klines(query, self.now_ms, self.changes(tape)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +142,8 @@ class Venue(Protocol):
         """Obey one client frame and return what is said to it."""
         ...
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
-        """Encode one push, sent at `at_ms` (UTC ms)."""
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
+        """Encode one push."""
         ...
 
     def wrap(self, channel: str, frame: bytes) -> bytes:
@@ -126,6 +152,14 @@ class Venue(Protocol):
 
     def answer(self, asked: Asked) -> Answer:
         """Answer a REST question."""
+        ...
+
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode the error that a client gets whose subscribing `frame` is refused."""
+        ...
+
+    def farewell(self, now_ms: int, *, combined: bool) -> bytes | None:
+        """Encode the notice that the connection will be closed; None where there is no such."""
         ...
 
     def refusal(self, status: int) -> bytes:

@@ -11,12 +11,13 @@ from candled.core.bar import Interval
 from candled_adapters.simulator import binance, rest
 from candled_adapters.simulator.bybit import Bybit
 from candled_adapters.simulator.coinbase import Coinbase
+from candled_adapters.simulator.fault import Push
 from candled_adapters.simulator.hyperliquid import Hyperliquid
 from candled_adapters.simulator.kraken import Kraken
-from candled_adapters.simulator.market import Kline, Tape
+from candled_adapters.simulator.market import Tape
 from candled_adapters.simulator.okx import Okx
 from candled_adapters.simulator.session import Session
-from candled_adapters.simulator.venue import Answer, Asked, Venue
+from candled_adapters.simulator.venue import Answer, Asked, Venue, request_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ class Binance:
         """Obey a method."""
         return [session.answer(frame)]
 
-    def push(self, tape: Tape, interval: Interval, kline: Kline, at_ms: int) -> bytes:
+    def push(self, tape: Tape, interval: Interval, push: Push) -> bytes:
         """Encode a raw push."""
-        return binance.push(tape.symbol, interval.name, kline, at_ms)
+        return binance.push(tape.symbol, interval.name, push.kline, push.told_ms)
 
     def wrap(self, channel: str, frame: bytes) -> bytes:
         """Wrap it as a combined stream does."""
@@ -52,7 +53,15 @@ class Binance:
 
     def answer(self, asked: Asked) -> Answer:
         """Answer a GET."""
-        return rest.answer(asked.market, asked.target, asked.now_ms, asked.hidden)
+        return rest.answer(asked)
+
+    def denial(self, frame: str | bytes) -> bytes:
+        """Encode an error that names the request."""
+        return binance.denial(request_of(frame).get("id"))
+
+    def farewell(self, now_ms: int, *, combined: bool) -> bytes | None:
+        """Encode ``serverShutdown``."""
+        return binance.shutdown(now_ms, combined=combined)
 
     def refusal(self, status: int) -> bytes:
         """Encode an error."""

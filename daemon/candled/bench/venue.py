@@ -29,7 +29,8 @@ from candled_adapters.simulator import binance, rest
 from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.market import Market, Tape
 from candled_adapters.simulator.session import Session
-from candled_adapters.simulator.sockets import json_response
+from candled_adapters.simulator.sockets import response
+from candled_adapters.simulator.venue import Asked
 
 _HOST: Final = "127.0.0.1"
 _PAUSE_S: Final = 0.03  # so that whoever gave the command sleeps again
@@ -66,8 +67,9 @@ class _Venue:
         way, target = _whose(request.path)
         if Session.of(target) is not None:
             return None
-        answer = rest.answer(self._market, target, self._now_ms(way), lambda _: ())
-        return json_response(answer.status, answer.body)
+        now_ms = self._now_ms(way)
+        answer = rest.answer(Asked(self._market, target, b"", now_ms, now_ms))
+        return response(answer.status, answer.body)
 
     async def attend(self, connection: ServerConnection) -> None:
         """Obey one websocket client until it is gone."""

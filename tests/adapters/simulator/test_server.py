@@ -330,7 +330,7 @@ def test_hiding_ends_by_itself():
         async with Simulator(candles(5), H1, start_at=4) as venue:
             venue.faults.hide("BTCUSDT", START, ws=False, rest=True, seconds=0.3)
             assert len(await klines(venue)) == 4
-            await until(lambda: not venue.faults.hidden_rows("BTCUSDT"), "its end")
+            await until(lambda: not venue.faults.in_force("rows"), "its end")
             assert len(await klines(venue)) == 5
 
     run(scenario())
@@ -371,7 +371,7 @@ def test_rest_can_be_slow_and_refuse():
             assert answer.json()["code"] == -1003
             venue.faults.refuse_rest(500, seconds=0.2)
             assert (await get(venue, "/api/v3/time")).status_code == 500
-            await until(lambda: venue.faults.refusal is None, "its end")
+            await until(lambda: not venue.faults.in_force("answers"), "its end")
             venue.faults.delay_rest(0.2)
             began = time.monotonic()
             assert (await get(venue, "/fapi/v1/time")).status_code == 200
