@@ -13,6 +13,7 @@ from candled.core.bar import HOUR, Bars, Interval
 from candled_adapters.candles.candlefile import read_candles
 from candled_adapters.exchanges.registry import dialect_problem
 from candled_adapters.simulator.generator import generate_many, label
+from candled_adapters.simulator.scenario import load_scenario
 from candled_adapters.simulator.server import Simulator
 from candled_adapters.simulator.venues import VENUES
 
@@ -37,6 +38,8 @@ class SimulationOptions:
     start_at: int
     bars: int | None
     seed: int
+    scenario: Path | None = None
+    """What goes wrong meanwhile; None: nothing."""
 
 
 class SimulationError(Exception):
@@ -87,6 +90,8 @@ async def _serve(options: SimulationOptions, markets: dict[str, Bars]) -> None:
         _say(f"playing {', '.join(markets)} {options.interval} as {options.venue} from {source}")
         _say(f"websocket {simulator.ws_url}")
         _say(f"rest {simulator.rest_url}")
+        if options.scenario is not None:
+            _say(f"misbehaving as {options.scenario} says")
         ends = {asyncio.create_task(e.wait()) for e in (stop, simulator.finished)}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
@@ -103,6 +108,7 @@ def _simulator(options: SimulationOptions, markets: dict[str, Bars]) -> Simulato
             speed=options.speed,
             start_at=options.start_at,
             bars=options.bars,
+            scenario=None if options.scenario is None else load_scenario(options.scenario),
         )
     except ValueError as error:
         raise SimulationError(str(error)) from error

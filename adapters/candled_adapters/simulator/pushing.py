@@ -82,7 +82,9 @@ class Pusher:
         changing = [f for f in changing if f.hooks.shown or instant.open_time in f.bars]
         silencing = [fault for fault in silencing if instant.open_time in fault.bars]
         for name, combined in list(frames) if changing else ():
-            frames[name, combined] = self._sent(instant, name, combined, changing)
+            tape = self.tapes.get(name)
+            if tape is not None and any(fault.concerns(tape.symbol) for fault in changing):
+                frames[name, combined] = self._sent(instant, name, combined, changing)
         return Volley(instant, frames, changing, silencing)
 
     def push(self, client: Client, volley: Volley, later: Later) -> int:

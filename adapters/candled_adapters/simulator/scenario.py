@@ -37,6 +37,13 @@ KINDS: Final[Mapping[str, Callable[..., Hooks]]] = {
 VENUE_WIDE: Final = frozenset(
     {"refuse_handshake", "drop", "shutdown", "max_age", "clock"}
 )  # fmt: skip
+_NONE: Final = type(None)
+_WORDS: Final[Mapping[Any, str]] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+}
 _BOUNDS: Final[Mapping[str, type]] = {
     "kind": str,
     "symbol": str,
@@ -207,8 +214,7 @@ def _check_bounds(where: str, kind: str, said: Mapping[str, Any]) -> None:
 
 def _check_type(where: str, key: str, value: object, wanted: Any) -> None:  # noqa: ANN401 - an annotation
     if not _fits(value, wanted):
-        name = "table of numbers" if get_origin(wanted) else _names(wanted)
-        raise ScenarioError(f"{where}: {key} is {value!r}; give a {name}")
+        raise ScenarioError(f"{where}: {key} is {value!r}; give {_names(wanted)}")
 
 
 def _fits(value: object, wanted: Any) -> bool:  # noqa: ANN401 - an annotation
@@ -222,9 +228,8 @@ def _fits(value: object, wanted: Any) -> bool:  # noqa: ANN401 - an annotation
 
 
 def _names(wanted: Any) -> str:  # noqa: ANN401 - an annotation
-    words = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
-    return " or ".join(words[one] for one in kinds if one in words)
+    return " or ".join(_WORDS.get(kind, "a table of numbers") for kind in kinds if kind != _NONE)
 
 
 def _near(name: object, known: Iterable[str]) -> str:

@@ -236,11 +236,11 @@ class Simulator:
             await self._stirred.wait()
             self._stirred.clear()
             while self.faults.busy:
-                self._act(self.now_ms())
+                self._act(max(self._pushed_ms, self.clock.start_ms))
                 await asyncio.sleep(_TICK_S)
 
     def _act(self, now_ms: int) -> None:
-        """Do what is due."""
+        """Do what is due: never before the bar that ends then has been pushed."""
         for fault in self.faults.in_force("acts", "ages_s"):
             if fault.hooks.acts and now_ms >= fault.bars.start:
                 self.faults.end(fault)

@@ -76,6 +76,10 @@ def simulate(
         int | None, typer.Option(help="End after this many closed bars.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of synthetic candles.", min=0)] = 1,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(help="What goes wrong meanwhile (docs/simulator.md).", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Play candles as a venue would, websocket and REST on one loopback port."""
     from candled.simulate import SimulationOptions, run_simulator
@@ -91,5 +95,6 @@ def simulate(
             start_at=start_at,
             bars=bars,
             seed=seed,
+            scenario=scenario,
         )
     )
