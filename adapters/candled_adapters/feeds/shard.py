@@ -158,9 +158,8 @@ class Shard:
             wait = f"no connection is tried for {ending.wait_s:g} s"
             self._session.report_some(Hazard.RATE_LIMIT, Act.HOLD, f"{text}; {wait}")
         elif self._failures & (self._failures - 1) == 0:  # 1, 2, 4, 8 ...: enough to be told
-            hazard = Hazard.MUTE_CONNECTION if ending.mute else Hazard.CONNECTION_LOST
             after = f"after {lasted_s:.0f} s, failure {self._failures} in a row"
-            self._session.report(hazard, Act.RECONNECT, f"{text}; {after}")
+            self._session.report(Hazard.CONNECTION_LOST, Act.RECONNECT, f"{text}; {after}")
         self._gone(line, ending.reason, tell=not spare)
 
     def _gone(self, line: Line, reason: str, *, tell: bool = True) -> None:
@@ -228,7 +227,13 @@ class Shard:
         if known is None or known.text != text:
             told = f"line {line.number}: {text}; asked again in {pause_s:.1f} s, REST has its bars"
             self._session.report(Hazard.REFUSED_SUBSCRIPTION, Act.RESUBSCRIBE, told, stream)
-        return self._machines.by_stream[stream].concern("subscription", f"refused: {text}")
+        machine, carriers = self._machines.by_stream[stream], self._carriers[stream]
+        events = machine.concern("subscription", f"refused: {text}")
+        if carriers == {line.number}:  # what was there was ended to be made anew
+            events += machine.disconnected("its subscription was refused", self._session.moment())
+            self._session.arm(machine)
+        carriers.discard(line.number)
+        return events
 
     def warned(self, line: Line, text: str) -> None:
         """Hand over before the venue cuts the line."""

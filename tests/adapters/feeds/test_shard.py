@@ -317,6 +317,23 @@ def test_a_refused_stream_is_not_asked_for_with_its_neighbours_on_the_next_line(
     play("ABC", body, settings=settings, prepare=lambda s: s.venue.refused.add(name_of("B")))
 
 
+def test_a_stream_that_is_refused_when_it_is_made_anew_is_carried_no_more():
+    """It had gone quiet; the venue takes it back, then refuses it: degraded, until it is let."""
+
+    async def body(scene: Scene) -> None:
+        await scene.all_live("AB")
+        scene.venue.refused.add(name_of("B"))
+        scene.venue.mute.add(name_of("B"))
+        await scene.until(lambda: scene.state("B") is StreamState.DEGRADED)
+        scene.venue.refused.clear()
+        scene.venue.mute.clear()
+        await scene.all_live("B")
+        assert "A" not in [name for name, state in scene.states if state is StreamState.DEGRADED]
+        assert set(scene.venue.visitors) == {1}
+
+    play("AB", body, settings=replace(QUICK, stream_silence_s=0.3))
+
+
 def test_unanswered_subscriptions_are_taken_as_made():
     """A venue that says nothing to a subscription may still push."""
 
