@@ -1,0 +1,507 @@
+"""The matrix: every venue against every misbehaviour, each cell a whole daemon's life of some bars.
+
+A cell is a simulated venue, its feed, the service with a journal on disk, and a sink. Of two
+streams one is hit; when the fault is over, what was decided is compared with an engine that replays
+the bars as the venue shows them in the end. What is struck, and what is expected of it, is in
+`matrix_rows`; run as a program this file plays all cells and prints them as a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from candled.board import Board
+from candled.core.bar import COLUMNS, HOUR, TIME_COLUMNS, Bar, Bars, Interval, Stream
+from candled.core.correction import differing
+from candled.core.decision import Decision, Policy, Reason
+from candled.core.engine import Engine, Lane
+from candled.core.model import Model
+from candled.journal import open_journal
+from candled.ports import Act, Entry, Hazard, HealthBoard, Incident, Outbox, StreamState
+from candled.service import Service
+from candled_adapters.exchanges.dialect import Closing
+from candled_adapters.feeds.backlog import Patience
+from candled_adapters.feeds.feed import FeedSettings, VenueFeed
+from candled_adapters.feeds.socket import SocketSettings
+from candled_adapters.simulator.fault import EVER, Fault, Hooks, Span
+from candled_adapters.simulator.generator import generate_many
+from candled_adapters.simulator.limits import LIMITS
+from candled_adapters.simulator.server import Simulator
+from candled_adapters.simulator.venues import VENUES
+from contract.cases import CASES, Case
+from toys import windows
+
+HOURLY = Interval("1h")
+START = 1_700_000_000_000 // HOUR * HOUR
+BARS_A_SECOND = 20
+SPEED = BARS_A_SECOND * HOUR / 1000  # venue seconds in a second of ours
+PAST, PLAYED = 760, 900  # bars that have closed before, and that may close in a cell
+CLEAN = 10  # bars that follow once all is well again
+WINDOW = 8
+THRESHOLD = 0.3
+PATIENCE_S = 25.0  # until a cell is given up
+#: What is waited for, in our seconds: as production has it, but for bars that take 50 ms.
+SETTINGS = FeedSettings(
+    socket=SocketSettings(
+        connect_s=5.0,
+        first_retry_s=0.02,
+        last_retry_s=0.1,
+        stable_s=0.5,
+        ack_s=0.5,
+        data_s=0.3,
+        calm_s=0.005,
+        stream_silence_s=0.4,
+        last_silence_s=0.8,
+        first_refusal_s=0.1,
+        last_refusal_s=0.3,
+    ),
+    patience=Patience(
+        grace_s=0.2,
+        confirm_s=0.4,
+        first_retry_s=0.02,
+        last_retry_s=0.2,
+        fallback_s=0.2,
+        audit_s=0.1,
+        audit_reach=150,
+    ),
+)
+VENUE_NAMES = (
+    "binance-spot",
+    "binance-usdm",
+    "bybit-linear",
+    "okx",
+    "kraken",
+    "coinbase",
+    "hyperliquid",
+)
+BY_NAME = {case.name: case for case in reversed(CASES)}
+Floats = NDArray[np.float64]
+Truth = Callable[[list[Bar], Span], list[Bar]]
+
+
+# --- the model: every number of the last bars shows in what it says ------------------------------
+
+
+class Raw:
+    """The last bars' own numbers, all columns that a venue has."""
+
+    name = "raw"
+    window = history = WINDOW
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.columns = tuple(f"{name}_{at}" for name in names for at in range(WINDOW))
+
+    def table(self, bars: Bars, interval: Interval) -> Floats:  # noqa: ARG002 - the protocol's
+        return np.concatenate([windows(getattr(bars, n), WINDOW) for n in self.names], axis=1)
+
+    def blocks(self, bars: Bars, interval: Interval, size: int = 4096) -> Iterator[Floats]:
+        table = self.table(bars, interval)
+        return (table[at : at + size] for at in range(0, len(table), size))
+
+    def state(self, capacity: int, interval: Interval) -> RawState:
+        return RawState(self, capacity, interval)
+
+
+class RawState:
+    """Keeps the last bars of each stream."""
+
+    def __init__(self, raw: Raw, capacity: int, interval: Interval) -> None:
+        self.raw, self.interval = raw, interval
+        self.kept: list[list[Bar]] = [[] for _ in range(capacity)]
+
+    def warm(self, row: int, bars: Bars) -> None:
+        self.kept[row] = list(bars[-WINDOW:])
+
+    def push(self, rows: NDArray[np.intp], bars: Bars) -> Floats:
+        out = []
+        for row, bar in zip(rows.tolist(), bars, strict=True):
+            self.kept[row] = [*self.kept[row], bar][-WINDOW:]
+            out.append(self.raw.table(Bars.of(self.kept[row]), self.interval)[-1])
+        return np.stack(out)
+
+
+class Weights:
+    """In a booster's place: smooth in every input, where trees would not see a small change."""
+
+    def __init__(self, count: int) -> None:
+        self.weights = np.random.default_rng(5).normal(0.0, count**-0.5, (2, count))
+
+    def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        sums = np.cumsum(rows.astype(np.float64)[:, None, :] * self.weights, axis=2)[..., -1]
+        sides = (1.0 + sums / (1.0 + np.abs(sums))) / 4.0
+        rest = 1.0 - sides[:, 0] - sides[:, 1]
+        return np.stack([rest, sides[:, 0], sides[:, 1]], axis=1).astype(np.float32)
+
+
+@functools.cache
+def model(venue: str) -> Model:
+    case = BY_NAME[venue]
+    names = [name for name in COLUMNS if name not in TIME_COLUMNS and name not in case.missing]
+    raw = Raw(names)
+    table = tapes(venue)[case.symbol]
+    mean = np.repeat([float(np.mean(getattr(table, name))) for name in names], WINDOW)
+    scale = np.repeat([float(np.std(getattr(table, name))) for name in names], WINDOW)
+    return Model(
+        name="matrix",
+        digest=f"matrix of {case.name}",
+        symbol=case.symbol,
+        interval="1h",
+        features=raw,
+        mean=mean,
+        scale=scale,
+        booster=Weights(len(raw.columns)),  # type: ignore[arg-type]
+        threshold=THRESHOLD,
+        target=None,
+    )
+
+
+def lane(case: Case, stream: Stream) -> Lane:
+    return Lane(stream, model(case.name), Policy(threshold=THRESHOLD, gap_mute_bars=2))
+
+
+# --- the truth -----------------------------------------------------------------------------------
+
+
+def neighbour(case: Case) -> str:
+    return case.symbol.replace("BTC", "ETH")
+
+
+def stranger(case: Case) -> str:
+    """A third symbol, whose prices are of another size."""
+    return case.symbol.replace("BTC", "LTC")
+
+
+@functools.cache
+def tapes(venue: str) -> Mapping[str, Bars]:
+    """All bars there are, by symbol."""
+    case = BY_NAME[venue]
+    symbols = [case.symbol, neighbour(case), stranger(case)]
+    found = generate_many(7, symbols, HOURLY, START, PAST + PLAYED)
+    cheap = {
+        name: np.round(getattr(found[symbols[2]], name) / 1000, 5)
+        for name in ("open", "high", "low", "close", "quote_volume", "taker_buy_quote")
+    }
+    return {**found, symbols[2]: replace(found[symbols[2]], **cheap)}
+
+
+def replayed(case: Case, stream: Stream, bars: Iterable[Bar]) -> dict[int, Decision]:
+    """What a fresh engine decides of bars as the venue shows them, by open time."""
+    engine = Engine([lane(case, stream)])
+    shown = Bars.of([case.shown(bar) for bar in bars])
+    return {made.bar_open: made for block in engine.replay(stream, shown) for made in block}
+
+
+@functools.cache
+def clean(venue: str, stream: Stream) -> Mapping[int, Decision]:
+    """What is decided where nothing goes wrong."""
+    return replayed(BY_NAME[venue], stream, tapes(venue)[stream.symbol])
+
+
+# --- a cell --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One misbehaviour and what is expected of it. What takes a `Case` may differ by venue."""
+
+    name: str
+    strike: Callable[[Scene], None]
+    bars: int = 4
+    """How many slots are hit, from `Scene.span`'s first on; 0: one moment, its beginning."""
+    seconds: float = 0.0
+    """How long the fault lasts at least, in our time, if it is not over with the bars."""
+    heals: bool = False
+    """Whether it lasts until something is done about it: it is taken as over when it begins."""
+    wide: bool = False
+    """Whether the neighbour is hit as well."""
+    truth: Truth = lambda bars, _: bars
+    """The hit stream's bars as the venue shows them in the end."""
+    lied: Callable[[Case], bool] = lambda _: False
+    """Whether the venue itself gave wrong numbers as closed: what was decided first may differ."""
+    expected: Callable[[Case], set[tuple[Hazard, Act]]] = lambda _: set()
+    """What must be reported, of the hit stream or of the venue."""
+    absent: Callable[[Case], str] = lambda _: ""
+    """Why it makes no sense for a venue; '' when it does."""
+    settings: FeedSettings = SETTINGS
+    doubted: bool = False
+    """Whether the venue's clock stays in doubt for a minute: the stream is degraded so long."""
+
+
+@dataclass
+class Scene:
+    """A running daemon and its venue."""
+
+    case: Case
+    row: Row
+    venue: Simulator
+    board: Board
+    sink: Collector
+    span: Span = EVER
+    """Which slots are hit (UTC ms)."""
+    faults: list[Fault] = field(default_factory=list)
+
+    def strike(
+        self,
+        hooks: Hooks,
+        symbol: str | None = None,
+        *,
+        bars: Span | None = None,
+        seconds: float = float("inf"),
+        times: int | None = None,
+    ) -> Fault:
+        """Hit the span, or other bars."""
+        fault = self.venue.faults.strike(
+            hooks, symbol, bars=self.span if bars is None else bars, seconds=seconds, times=times
+        )
+        self.faults.append(fault)
+        return fault
+
+    @property
+    def hit(self) -> Stream:
+        return Stream("venue", self.case.symbol, "1h")
+
+    @property
+    def calm(self) -> Stream:
+        return Stream("venue", neighbour(self.case), "1h")
+
+    def state(self, stream: Stream) -> StreamState | None:
+        health = self.board.stream(stream)
+        return None if health is None else health.state
+
+    def is_up_to_date(self, stream: Stream) -> bool:
+        """Whether every bar that is due has been decided."""
+        last = self.sink.last(stream)
+        return last is not None and last + 2 * HOUR > self.venue.now_ms()
+
+    def is_well(self, stream: Stream) -> bool:
+        """Whether it is as if nothing had happened."""
+        fine = {StreamState.LIVE} | ({StreamState.DEGRADED} if self.row.doubted else set())
+        well = self.state(stream) in fine and self.is_up_to_date(stream)
+        return well and not self.sink.wrong[stream]
+
+
+class Collector:
+    """A sink that keeps what is durable, and knows which decisions are not as they should be."""
+
+    name = "collector"
+
+    def __init__(self, wanted: Mapping[Stream, Mapping[int, Decision]]) -> None:
+        self.wanted = dict(wanted)
+        self.entries: list[Entry] = []
+        self.newest: dict[Stream, dict[int, Decision]] = {stream: {} for stream in wanted}
+        self.wrong: dict[Stream, set[int]] = {stream: set() for stream in wanted}
+
+    async def run(self, outbox: Outbox, board: HealthBoard) -> None:  # noqa: ARG002 - the port's
+        position = 0
+        while True:
+            await outbox.wait(position)
+            for entry in outbox.after(position, 1000):
+                position = entry.position
+                self._take(entry)
+            outbox.mark(self.name, position)
+
+    def _take(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        made = entry.decision
+        self.newest[made.stream][made.bar_open] = made
+        self._compare(made)
+
+    def _compare(self, made: Decision) -> None:
+        wanted = self.wanted[made.stream].get(made.bar_open)
+        wrong = wanted is None or (made.reason is not Reason.WARMUP and differing(made, wanted))
+        (self.wrong[made.stream].add if wrong else self.wrong[made.stream].discard)(made.bar_open)
+
+    def last(self, stream: Stream) -> int | None:
+        return max(self.newest[stream], default=None)
+
+    def want(self, stream: Stream, wanted: Mapping[int, Decision]) -> None:
+        """Compare with another truth from now on."""
+        self.wanted[stream] = wanted
+        for made in self.newest[stream].values():
+            self._compare(made)
+
+
+@dataclass
+class Result:
+    """What became of a cell."""
+
+    complaints: list[str] = field(default_factory=list)
+    """What is not as it should be."""
+    recovery_s: float | None = None
+    """From the fault's end until the stream is live, no due bar is outstanding, and every newest
+    decision is that of the true bars."""
+    incidents: list[Incident] = field(default_factory=list)
+    corrections: int = 0
+
+
+async def played(case: Case, row: Row) -> Result:
+    """Play one cell."""
+    result = Result()
+    stream = Stream("venue", case.symbol, "1h")
+    other = Stream("venue", neighbour(case), "1h")
+    dialect = replace(case.dialect, limits=replace(case.dialect.limits, questions=100_000))
+    venue = Simulator(
+        tapes(case.name),
+        HOURLY,
+        venue=VENUES[case.name],
+        speed=SPEED,
+        start_at=PAST,
+        limits=replace(LIMITS[case.name], questions=None),
+    )
+    board = Board(lambda: 0)
+    sink = Collector({one: clean(case.name, one) for one in (stream, other)})
+    scene = Scene(case, row, venue, board, sink)
+    with tempfile.TemporaryDirectory() as folder:
+        journal = open_journal(Path(folder))
+        try:
+            async with venue:
+                feed = VenueFeed(
+                    "venue",
+                    dialect,
+                    websocket_base=venue.ws_url,
+                    rest_base=venue.rest_url,
+                    settings=row.settings,
+                )
+                service = Service(
+                    engine=Engine([lane(case, stream), lane(case, other)]),
+                    journal=journal,
+                    feeds=[feed],
+                    sinks=[sink],
+                    board=board,
+                    on_incident=result.incidents.append,
+                )
+                stop = asyncio.Event()
+                running = asyncio.create_task(service.run(stop))
+                try:
+                    await _through(scene, result, running)
+                    result.complaints += _judged(scene, result)
+                finally:
+                    stop.set()
+                    await asyncio.wait({running})
+                    if running.exception() is not None:
+                        result.complaints.append(f"the service failed: {running.exception()!r}")
+        finally:
+            journal.close()
+    return result
+
+
+async def _through(scene: Scene, result: Result, running: asyncio.Task[None]) -> None:
+    """Let the fault come and go, and some clean bars follow."""
+
+    async def until(what: str, condition: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > deadline or running.done():
+                result.complaints.append(f"not within {PATIENCE_S:g} s: {what}")
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    both, sink, venue, row = (scene.hit, scene.calm), scene.sink, scene.venue, scene.row
+    if not await until("a start", lambda: all(map(scene.is_well, both))):
+        return
+    begin = (venue.now_ms() // HOUR + 3) * HOUR
+    end = begin + row.bars * HOUR
+    scene.span = Span(begin, end if row.bars else begin + HOUR)
+    true = row.truth(list(tapes(scene.case.name)[scene.hit.symbol]), scene.span)
+    struck_s = time.monotonic()
+    row.strike(scene)
+    sink.want(scene.hit, replayed(scene.case, scene.hit, true))
+    over_ms = begin if row.heals else end
+    over_s = struck_s + row.seconds
+    await until("the fault's end", lambda: venue.now_ms() >= over_ms and time.monotonic() > over_s)
+    if not row.heals:
+        over_s = max(over_s, time.monotonic() - (venue.now_ms() - over_ms) / 1000 / SPEED)
+    if not await until("recovery", lambda: all(map(scene.is_well, both))):
+        return
+    result.recovery_s = time.monotonic() - over_s
+    clean_from = venue.now_ms()
+
+    def followed() -> bool:
+        return all((sink.last(one) or 0) >= clean_from + CLEAN * HOUR for one in both)
+
+    if await until("clean bars", followed):
+        await until("still well", lambda: all(map(scene.is_well, both)))
+
+
+def _judged(scene: Scene, result: Result) -> list[str]:
+    """Say what is wrong with what was decided, and what was reported."""
+    complaints = []
+    for stream in (scene.hit, scene.calm):
+        complaints += [f"{stream.symbol}: {text}" for text in _decided_wrong(scene, stream)]
+        if not scene.is_well(stream):
+            complaints.append(f"{stream.symbol}: in the end it is {scene.board.stream(stream)}")
+    result.corrections = sum(entry.decision.revision > 0 for entry in scene.sink.entries)
+    met = {(one.hazard, one.act) for one in result.incidents if one.stream != scene.calm}
+    missed = scene.row.expected(scene.case) - met
+    complaints += [f"not reported: {hazard}, {act}" for hazard, act in sorted(missed)]
+    if not scene.row.wide:
+        told = [one for one in result.incidents if one.stream == scene.calm]
+        complaints += [f"the neighbour was disturbed: {one.text}" for one in told]
+    complaints += [f"a limit was breached: {one.detail}" for one in scene.venue.breaches]
+    return complaints
+
+
+def _decided_wrong(scene: Scene, stream: Stream) -> Iterator[str]:
+    """Compare what was decided with what should have been."""
+    sink, wanted = scene.sink, scene.sink.wanted[stream]
+    made = [entry.decision for entry in sink.entries if entry.decision.stream == stream]
+    first = [one for one in made if one.revision == 0]
+    ready = [one.bar_open for one in first if one.reason is not Reason.WARMUP]
+    if not ready:
+        yield "nothing was decided"
+        return
+    slots = [at for at in wanted if ready[0] <= at <= ready[-1]]
+    if ready != slots:
+        lost, more = sorted(set(slots) - set(ready)), sorted(set(ready) - set(slots))
+        yield f"not one decision a slot, in order: lost {lost}, too many {more}, {len(ready)}"
+    if len(made) - len(ready) > 3 and len({(one.bar_open, one.revision) for one in made}) < len(
+        made
+    ):
+        yield "a revision was made twice"
+    for at, one in sink.newest[stream].items():
+        if at in sink.wrong[stream]:
+            begin = scene.span.start
+            told = differing(one, wanted[at]) if at in wanted else ("the bar never was",)
+            yield f"slot {(at - begin) / HOUR:+.0f}, revision {one.revision}: other {told}"
+    lied = stream == scene.hit and scene.row.lied(scene.case)
+    if not lied:
+        for one in first:
+            true = wanted.get(one.bar_open)
+            if one.reason is not Reason.WARMUP and (true is None or differing(one, true)):
+                yield f"slot {(one.bar_open - scene.span.start) / HOUR:+.0f} was first decided wrong"
+
+
+def flags(case: Case) -> bool:
+    """Whether the venue says when a bar is closed."""
+    return case.dialect.closing is Closing.FLAG
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+async def all_played(cells: Iterable[tuple[Case, Row]], at_once: int) -> list[Result]:
+    """Play cells, so many at a time, in this thread."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(case: Case, row: Row) -> Result:
+        async with room:
+            return await played(case, row)
+
+    return await asyncio.gather(*(one(case, row) for case, row in cells))
