@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Never, Protocol
 
-from candled.core.bar import Bar, Stream
+from candled.core.bar import Bar, Stream, iso
 from candled.ports import Act, FeedEvent, Hazard
 from candled_adapters.exchanges.dialect import (
     Control,
@@ -217,19 +217,30 @@ class Line:
         self.data_s = moment.local_s
         machines = self._machines.by_push.get((kline.symbol, kline.interval), [])
         self._stats.unasked += kline.closed and not machines
-        if kline.closed and machines and _plausible(kline.bar, kline.event_ms):
+        closed = kline.closed and not (machines and self._is_early(kline, machines, moment))
+        if closed and machines and _plausible(kline.bar, kline.event_ms):
             self._session.clock.observe(kline.event_ms)
             if kline.event_ms > moment.venue_ms:
                 moment = replace(moment, venue_ms=kline.event_ms)
         events: list[FeedEvent] = []
         for machine in machines:
-            if kline.closed:
+            if closed:
                 events += machine.push(kline.bar, moment, self.number)
             else:
                 machine.seen(kline.bar.open_time, moment)
             if machine.wants_rest:
                 self._session.arm(machine)
         return events
+
+    def _is_early(self, kline: Kline, machines: Sequence[Continuity], moment: Moment) -> bool:
+        """Whether a bar is called closed before its end, by the push's own time or the clock's."""
+        end_ms = kline.bar.close_time
+        if kline.event_ms > end_ms and not self._session.clock.precedes(end_ms, moment.local_s):
+            return False
+        text = f"the bar of {iso(kline.bar.open_time)} is called closed before its end"
+        for machine in machines:
+            self._session.report(Hazard.INVALID_BAR, Act.DROP, text, machine.stream)
+        return True
 
     def _malformed(self, sample: str) -> None:
         self._stats.malformed += 1
