@@ -479,3 +479,9 @@ def result_of(case: Case, row: Row) -> Result:
     """Play a cell in virtual time."""
     began_ms = int(tapes(case.name)[case.symbol].open_time[PAST])
     return run(played(case, row), wall_ms=began_ms)
+
+
+def assert_passes(venue: str, row: Row) -> None:
+    """Play a cell and fail with everything that is not as it should be."""
+    result = result_of(BY_NAME[venue], row)
+    assert not result.complaints, "\n".join(result.complaints)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
+
+import pytest
 
 from candled.core.bar import Bar
 from candled.ports import Act, Hazard
@@ -13,7 +16,7 @@ from candled_adapters.simulator import misbehaviour as candles
 from candled_adapters.simulator import trouble
 from candled_adapters.simulator.fault import EVER, Hooks, Span
 from contract.cases import Case
-from contract.matrix import SETTINGS, Row, Scene, flags, neighbour, stranger
+from contract.matrix import BY_NAME, SETTINGS, Row, Scene, flags, neighbour, stranger
 
 Expected = set[tuple[Hazard, Act]]
 
@@ -514,3 +517,16 @@ CLOCKS: Final = [
 ]
 
 ROWS: Final = [*CANDLES, *BYTES, *REST, *CONNECTIONS, *CLOCKS]
+#: Set in the environment for all cells.
+_ALL: Final = "CANDLED_MATRIX"
+
+
+def chosen(*venues: str) -> list[Any]:
+    """Return the cells of some venues that are tested: all, or each row on one venue in turn."""
+    whole = bool(os.environ.get(_ALL))
+    cells = []
+    for number, row in enumerate(ROWS):
+        able = [venue for venue in venues if not row.absent(BY_NAME[venue])]
+        some = able if whole or not able else [able[number % len(able)]]
+        cells += [pytest.param(venue, row, id=f"{venue}: {row.name}") for venue in some]
+    return cells

@@ -24,8 +24,6 @@ from candled_adapters.feeds.socket import Ending
 from candled_adapters.feeds.watch import Watch
 
 _AGE_SPREAD: Final = 0.2  # lines that were made together are renewed apart
-_LOOKS_PER_SILENCE: Final = 6.0
-_LOOK_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -115,7 +113,9 @@ class Shard:
         """Wait until `line` carries what `old` does, then end `old`; or `line`, if it cannot."""
         while not (running.done() or coming.done() or self._is_ready(line)):
             await asyncio.wait(
-                {running, coming}, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED
+                {running, coming},
+                timeout=self._settings.look_s,
+                return_when=asyncio.FIRST_COMPLETED,
             )
         if not running.done() and self._is_worse(line, old):
             line.end(f"it brings nothing, and line {old.number} does")
@@ -167,12 +167,13 @@ class Shard:
         del self._lines[line.number]
         moment, events = self._session.moment(), list[FeedEvent]()
         for stream, carriers in self._carriers.items():
-            carried = line.number in carriers
-            carriers.discard(line.number)
-            if not carriers and (carried or tell):
-                machine = self._machines.by_stream[stream]
+            machine = self._machines.by_stream[stream]
+            if carriers == {line.number}:
                 events += machine.disconnected(reason, moment)
                 self._session.arm(machine)
+            elif not carriers and tell:
+                events += machine.concern("connection", reason)  # and still not connected
+            carriers.discard(line.number)
         self._session.post(events)
 
     def _backoff(self) -> float:
@@ -242,14 +243,10 @@ class Shard:
             self._session.report(Hazard.SHUTDOWN_NOTICE, Act.HAND_OVER, told)
             self._renewal.set()
 
-    @property
-    def _look_s(self) -> float:
-        return min(_LOOK_S, self._settings.stream_silence_s / _LOOKS_PER_SILENCE)
-
     async def _look_after(self) -> None:
         """Look at all subscriptions now and then, for ever."""
         while True:
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(self._settings.look_s)
             events: list[FeedEvent] = []
             for line in list(self._lines.values()):
                 events += line.look(self._settings.ack_s)

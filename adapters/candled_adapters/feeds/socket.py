@@ -72,6 +72,8 @@ class SocketSettings:
     """Until a connection that takes over is taken as good although it has brought no data yet."""
     calm_s: float = 10.0
     """A connection that is only old is not handed over so near to a bar's close."""
+    look_s: float = 0.5
+    """Between looks at what was not answered and at who is quiet."""
     stream_silence_s: float = 180.0
     """A stream that is silent for so long is subscribed to anew; where all of a connection are,
     another one takes over. Lost connections are found sooner, by pings."""

@@ -91,13 +91,6 @@ class VenueTime:
             )
         return ""
 
-    def precedes(self, venue_ms: int, local_s: float) -> bool:
-        """Whether it is surely not yet `venue_ms` (UTC ms) at a local time (s), by measurement."""
-        if self._clock is None or self.doubt(local_s):
-            return False
-        slack_ms = _SAME_TIME_MS * max(1.0, self._clock.rate)
-        return self._clock.at(local_s) + slack_ms < venue_ms
-
     def observe(self, event_ms: int) -> None:
         """Take note that the venue's clock has read `event_ms`."""
         if TIME_RANGE_MS[0] <= event_ms < TIME_RANGE_MS[1]:
