@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos fuzz matrix unit bench wheel-test lock clean
+.PHONY: demo test lint chaos fuzz fuzz-atheris matrix unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -19,6 +19,9 @@ chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; B
 
 fuzz: $(VENV)/.dev ## broken frames through every parser; FRAMES=1000000 by default
 	$(BIN)/python tests/contract/fuzz.py $(or $(FRAMES),1000000) $(SEED)
+
+fuzz-atheris: $(VENV)/.dev ## the same led by coverage, where atheris is installed; SECONDS=300 by default
+	$(BIN)/python tests/contract/fuzz_atheris.py $(or $(SECONDS),300)
 
 matrix: $(VENV)/.dev ## every venue against every misbehaviour, as a table
 	$(BIN)/python tests/contract/print_matrix.py $(ROWS)
