@@ -16,12 +16,11 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from websockets.asyncio.server import Server, ServerConnection, broadcast
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -29,7 +28,7 @@ from candled.core.bar import Bars, Interval
 from candled_adapters.simulator import sockets
 from candled_adapters.simulator.answering import Answerer
 from candled_adapters.simulator.clients import GOING_AWAY, Roster
-from candled_adapters.simulator.fault import Reply, Sent
+from candled_adapters.simulator.fault import Reply
 from candled_adapters.simulator.faults import Faults
 from candled_adapters.simulator.limits import Breach, LimitBook, VenueLimits
 from candled_adapters.simulator.market import Instant, Market
@@ -224,11 +223,10 @@ class Simulator:
             seconds = time.perf_counter() - began
             self.bursts.append(Burst(instant.venue_ms, self.frames_sent - before, seconds))
 
-    def _later(self, connection: ServerConnection, sent: Sent) -> None:
-        """Write a message that is late, in venue time."""
-        wait_s = sent.delay_ms / 1000.0 / self.clock.speed
-        loop = asyncio.get_running_loop()
-        loop.call_later(wait_s, partial(broadcast, [connection], sent.data, text=sent.text))
+    def _later(self, connection: ServerConnection, wire: bytes, delay_ms: int) -> None:
+        """Write a frame that is late, in venue time."""
+        wait_s = delay_ms / 1000.0 / self.clock.speed
+        asyncio.get_running_loop().call_later(wait_s, sockets.write, connection, wire)
 
     async def _mind_faults(self) -> None:
         """While there are faults that act, or a greatest age, look whether they are due."""
@@ -281,16 +279,11 @@ class Simulator:
         if not self.started.is_set():
             self._start()
         now_ms, now_s = self.now_ms(), time.monotonic()
-        reply: Reply | None
         if self._venue.session(request.path) is not None:
-            beyond = self._book.connect(now_s) and self._enforce
-            reply = self._answerer.limited() if beyond else self._answerer.handshake(now_ms)
+            reply = self._limited(self._book.connect(now_s)) or self._answerer.handshake(now_ms)
         else:
-            beyond = self._book.question(now_s) and self._enforce
-            reply = (
-                self._answerer.limited()
-                if beyond
-                else self._answer(request.path, connection.body, now_ms)
+            reply = self._limited(self._book.question(now_s)) or self._answer(
+                request.path, connection.body, now_ms
             )
         status = HTTPStatus.SWITCHING_PROTOCOLS if reply is None else reply.status
         self.requests.append(HttpRequest(request.path, status, now_ms, time.monotonic()))
@@ -309,6 +302,9 @@ class Simulator:
         if self._scenario is not None:
             for fault in self._scenario.faults(self.market, self._began_s):
                 self.faults.add(fault)
+
+    def _limited(self, breached: bool) -> Reply | None:  # noqa: FBT001 - the book's answer
+        return self._answerer.limited() if breached and self._enforce else None
 
     def _answer(self, target: str, body: bytes, now_ms: int) -> Reply:
         return self._answerer.rest(target, body, now_ms)
