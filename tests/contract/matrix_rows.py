@@ -148,7 +148,7 @@ CANDLES: Final = [
     Row(
         name="partial flagged as closed",
         strike=on_hit(candles.partial),
-        expected=always((Hazard.INVALID_BAR, Act.DROP)),
+        expected=always((Hazard.PARTIAL_BAR, Act.DROP)),
         absent=lambda case: "" if flags(case) else "no push has a flag",
     ),
     Row(
@@ -481,6 +481,15 @@ CLOCKS: Final = [
     Row(
         name="server time 5 minutes ahead",
         strike=_needed(_clock(300, push=False)),
+        wide=True,
+        expected=always(JUMPED),
+    ),
+    Row(
+        name="server time 5 minutes ahead just as it is needed",
+        strike=lambda scene: _needed(
+            _clock(300, push=False),
+            bars=Span(scene.span.start + scene.slot_ms, scene.span.stop),
+        )(scene),
         wide=True,
         expected=always(JUMPED),
     ),
