@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,11 +14,13 @@ from candled.core.bar import Bar
 from candled.ports import Act, Hazard
 from candled_adapters.simulator import misbehaviour as candles
 from candled_adapters.simulator import trouble
-from candled_adapters.simulator.fault import EVER, Hooks, Span
+from candled_adapters.simulator.fault import Hooks, Span
 from contract.cases import Case
-from contract.matrix import BY_NAME, SETTINGS, Row, Scene, flags, neighbour, stranger
+from contract.matrix import SETTINGS, Row, Scene, flags
+from contract.matrix_world import BY_NAME, neighbour, stranger
 
 Expected = set[tuple[Hazard, Act]]
+Strike = Callable[[Scene], None]
 
 CHANGED: Final = {"high": 1.01, "low": 0.99, "volume": 1.5}
 DROPPED: Final = (Hazard.DUPLICATE_CLOSE, Act.DROP)
@@ -31,6 +33,7 @@ NOTICED: Final = (Hazard.SHUTDOWN_NOTICE, Act.HAND_OVER)
 RESUBSCRIBED: Final = (Hazard.MUTE_STREAM, Act.RESUBSCRIBE)
 JUMPED: Final = (Hazard.CLOCK_JUMP, Act.DEGRADE)
 GAP: Final = (Hazard.GAP, Act.FLAG)
+INVALID: Final = (Hazard.INVALID_BAR, Act.QUARANTINE)
 UNITS: Final = (Hazard.UNIT_CHANGE, Act.HOLD)
 
 
@@ -55,7 +58,7 @@ def has_quote(case: Case) -> bool:
     return "quote_volume" not in case.missing
 
 
-def on_hit(*makes: Callable[[], Hooks]) -> Callable[[Scene], None]:
+def on_hit(*makes: Callable[[], Hooks]) -> Strike:
     """Strike the hit stream for the span."""
 
     def strike(scene: Scene) -> None:
@@ -65,7 +68,7 @@ def on_hit(*makes: Callable[[], Hooks]) -> Callable[[Scene], None]:
     return strike
 
 
-def on_all(*makes: Callable[[], Hooks]) -> Callable[[Scene], None]:
+def on_all(*makes: Callable[[], Hooks]) -> Strike:
     """Strike the whole venue for the span."""
 
     def strike(scene: Scene) -> None:
@@ -75,17 +78,32 @@ def on_all(*makes: Callable[[], Hooks]) -> Callable[[Scene], None]:
     return strike
 
 
-def shown_for(make: Callable[[], Hooks], seconds: float) -> dict[str, Any]:
-    """Strike the hit stream's bars for so many seconds after the last of them."""
+def together(*strikes: Strike) -> Strike:
+    """Strike in several ways."""
+
+    def strike(scene: Scene) -> None:
+        for one in strikes:
+            one(scene)
+
+    return strike
+
+
+def forever(make: Callable[[], Hooks]) -> Strike:
+    """Strike the hit stream from the span's first bar on."""
+    return lambda scene: scene.strike(make(), scene.case.symbol, bars=Span(scene.span.start))
+
+
+def shown_for(make: Callable[[Case], Hooks], seconds: float) -> dict[str, Any]:
+    """Strike the hit stream's bars until so many seconds after the last of them."""
 
     def strike(scene: Scene) -> None:
         left_s = (scene.span.stop - scene.venue.now_ms()) / 1000
-        scene.strike(make(), scene.case.symbol, seconds=left_s + seconds)
+        scene.strike(make(scene.case), scene.case.symbol, seconds=left_s + seconds)
 
     return {"strike": strike, "after_s": seconds}
 
 
-def late(bars: float) -> Callable[[Scene], None]:
+def late(bars: float) -> Strike:
     """Let closes be late by so many bars."""
     return lambda scene: on_hit(lambda: candles.late(bars * scene.slot_ms / 1000))(scene)
 
@@ -166,12 +184,7 @@ CANDLES: Final = [
     ),
     Row(
         name="one stream mute, heals",
-        strike=lambda scene: (
-            scene.strike(
-                candles.mute(heals=True), scene.case.symbol, bars=Span(scene.span.start)
-            )
-            and None
-        ),
+        strike=forever(lambda: candles.mute(heals=True)),
         heals=True,
         expected=always(RESUBSCRIBED),
     ),
@@ -190,11 +203,7 @@ CANDLES: Final = [
     ),
     Row(
         name="subscription refused, then accepted",
-        strike=lambda scene: (
-            scene.strike(trouble.drop()),
-            scene.strike(trouble.refuse_subscribe(), scene.case.symbol),
-        )
-        and None,
+        strike=together(on_all(trouble.drop), on_hit(trouble.refuse_subscribe)),
         bars=4,
         wide=True,
         expected=always(LOST, (Hazard.REFUSED_SUBSCRIPTION, Act.RESUBSCRIBE)),
@@ -207,13 +216,13 @@ CANDLES: Final = [
     ),
     Row(
         name="REST altered, then right",
-        **shown_for(lambda: candles.alter(CHANGED, ws=False), 60.0),
+        **shown_for(lambda _: candles.alter(CHANGED, ws=False), 60.0),
         lied=anywhere,
         expected=always(REVISED),
     ),
     Row(
         name="WS and REST altered, then right",
-        **shown_for(lambda: candles.alter(CHANGED), 60.0),
+        **shown_for(lambda _: candles.alter(CHANGED), 60.0),
         lied=anywhere,
         expected=always(REVISED),
     ),
@@ -227,7 +236,7 @@ CANDLES: Final = [
     ),
     Row(
         name="REST lacks rows for a moment",
-        **shown_for(lambda: candles.hide(ws=False, rest=True), 0.4),
+        **shown_for(lambda _: candles.hide(ws=False, rest=True), 0.4),
     ),
     Row(
         name="REST lacks rows for good",
@@ -258,30 +267,24 @@ CANDLES: Final = [
     ),
     Row(
         name="another symbol's bars",
-        strike=lambda scene: shown_for(
-            lambda: candles.other_symbol(stranger(scene.case)), 5.0
-        )["strike"](scene),
-        after_s=5.0,
+        **shown_for(lambda case: candles.other_symbol(stranger(case)), 5.0),
         expected=always(UNITS),
     ),
     Row(
         name="another symbol's bars, like prices",
-        strike=lambda scene: shown_for(
-            lambda: candles.other_symbol(neighbour(scene.case)), 60.0
-        )["strike"](scene),
-        after_s=60.0,
+        **shown_for(lambda case: candles.other_symbol(neighbour(case)), 60.0),
         lied=anywhere,
         expected=always(REVISED),
     ),
     Row(
         name="volume x1000",
-        **shown_for(lambda: candles.alter({"volume": 1000.0}), 60.0),
+        **shown_for(lambda _: candles.alter({"volume": 1000.0}), 60.0),
         lied=lambda case: not has_quote(case),
         expected=lambda case: {UNITS} if has_quote(case) else {REVISED},
     ),
     Row(
         name="price x1000",
-        **shown_for(lambda: candles.alter({"price": 1000.0}), 5.0),
+        **shown_for(lambda _: candles.alter({"price": 1000.0}), 5.0),
         expected=always(UNITS),
     ),
 ]
@@ -315,11 +318,11 @@ BYTES: Final = [
     *_damaged("extra_keys", always()),
     *_damaged("retyped", always()),
     *_damaged("binary", always()),
-    *_damaged("microseconds", always(), absent=_has_numeric_times),
-    *_damaged("seconds", always(), absent=_has_numeric_times),
+    *_damaged("microseconds", flagged(INVALID), absent=_has_numeric_times),
+    *_damaged("seconds", flagged(INVALID), absent=_has_numeric_times),
     Row(
         name="times of pushes and REST in microseconds",
-        **shown_for(lambda: trouble.damage("microseconds", rest=True), 5.0),
+        **shown_for(lambda _: trouble.damage("microseconds", rest=True), 5.0),
     ),
     Row(name="unknown control frames", strike=on_hit(trouble.control_frame)),
 ]
@@ -328,7 +331,7 @@ BYTES: Final = [
 # --- REST ----------------------------------------------------------------------------------------
 
 
-def _needed(make: Callable[[], Hooks], **more: Any) -> Callable[[Scene], None]:
+def _needed(make: Callable[[], Hooks], **more: Any) -> Strike:
     """Spoil REST while the hit stream needs it: its first close is never sent."""
 
     def strike(scene: Scene) -> None:
@@ -367,9 +370,7 @@ REST: Final = [
         bars=3,
         wide=True,
     ),
-    Row(
-        name="REST 503", strike=_needed(lambda: trouble.refuse_rest(503)), bars=3, wide=True
-    ),
+    Row(name="REST 503", strike=_needed(lambda: trouble.refuse_rest(503)), bars=3, wide=True),
     *[
         Row(
             name=f"REST {how}",
@@ -405,7 +406,7 @@ CONNECTIONS: Final = [
     *map(_dropped, (1006, 1008, 1001, 1011, "rst")),
     Row(
         name="data lost between two connections",
-        strike=lambda scene: (on_hit(candles.hide)(scene), scene.strike(trouble.drop())) and None,
+        strike=together(on_hit(candles.hide), on_all(trouble.drop)),
         bars=3,
         wide=True,
         expected=always(LOST),

@@ -16,8 +16,9 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from contract.matrix import BY_NAME, VENUE_NAMES, Result, Row, result_of
+from contract.matrix import Result, Row, result_of
 from contract.matrix_rows import ROWS
+from contract.matrix_world import BY_NAME, VENUE_NAMES
 
 _NUMBERS = {row.name: number for number, row in enumerate(ROWS)}
 
@@ -51,8 +52,7 @@ def main(words: list[str]) -> int:
     line(["---", *["--:"] * len(VENUE_NAMES)])
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         jobs = [
-            [pool.submit(play, venue, _NUMBERS[row.name]) for venue in VENUE_NAMES]
-            for row in rows
+            [pool.submit(play, venue, _NUMBERS[row.name]) for venue in VENUE_NAMES] for row in rows
         ]
         for row, some in zip(rows, jobs, strict=True):
             results = [job.result() for job in some]
