@@ -61,11 +61,14 @@ class Row:
     name: str
     strike: Callable[[Scene], None]
     bars: int = 4
-    """How many slots are hit, from `Scene.span`'s first on; 0: one moment, its beginning."""
+    """How many slots are hit, from `Scene.span`'s first on; 0: it has no end of its own, and
+    recovery counts from its beginning."""
     after_s: float = 0.0
     """How long the fault goes on after the bars (s)."""
-    heals: bool = False
-    """Whether it lasts until something is done about it: it is taken as over when it begins."""
+    more: int = 0
+    """How many slots it goes on after these."""
+    within_s: float = 30.0
+    """How much longer than two bars the recovery may take (s)."""
     wide: bool = False
     """Whether the neighbour is hit as well."""
     truth: Truth = lambda bars, _: bars
@@ -260,8 +263,11 @@ async def _through(scene: Scene, result: Result, running: asyncio.Task[None]) ->
     true = row.truth(list(tapes(scene.case.name)[scene.hit.symbol]), scene.span)
     row.strike(scene)
     sink.want(scene.hit, replayed(scene.case, scene.hit, true))
-    over_ms = begin if row.heals else begin + row.bars * slot_ms + round(row.after_s * 1000)
+    lasts_ms = (row.bars + row.more) * slot_ms + round(row.after_s * 1000)
+    over_ms = begin + lasts_ms
     await until("the fault's end", lambda: venue.now_ms() >= over_ms, LOOK_S)
+    if not lasts_ms:  # it has no end of its own
+        await until("its discovery", lambda: not _unsaid(scene, result), LOOK_S)
     await until("recovery", lambda: all(map(scene.is_well, both)), LOOK_S)
     clean_from = venue.now_ms()
     result.recovery_s = (clean_from - over_ms) / 1000
@@ -280,15 +286,22 @@ def _judged(scene: Scene, result: Result) -> list[str]:
         complaints += [f"{stream.symbol}: {text}" for text in _decided_wrong(scene, stream)]
         if not scene.is_well(stream):
             complaints.append(f"{stream.symbol}: in the end it is {scene.board.stream(stream)}")
+    most_s = 2 * scene.slot_ms / 1000 + scene.row.within_s
+    if result.recovery_s is not None and result.recovery_s > most_s:
+        complaints.append(f"it took {result.recovery_s:.1f} s to recover, not {most_s:g} at most")
     result.corrections = sum(entry.decision.revision > 0 for entry in scene.sink.entries)
-    met = {(one.hazard, one.act) for one in result.incidents if one.stream != scene.calm}
-    missed = scene.row.expected(scene.case) - met
-    complaints += [f"not reported: {hazard}, {act}" for hazard, act in sorted(missed)]
+    complaints += [f"not reported: {hazard}, {act}" for hazard, act in _unsaid(scene, result)]
     if not scene.row.wide:
         told = [one for one in result.incidents if one.stream == scene.calm]
         complaints += [f"the neighbour was disturbed: {one.text}" for one in told]
     complaints += [f"a limit was breached: {one.detail}" for one in scene.venue.breaches]
     return complaints
+
+
+def _unsaid(scene: Scene, result: Result) -> list[tuple[Hazard, Act]]:
+    """Return what should have been reported and was not."""
+    met = {(one.hazard, one.act) for one in result.incidents if one.stream != scene.calm}
+    return sorted(scene.row.expected(scene.case) - met)
 
 
 def _decided_wrong(scene: Scene, stream: Stream) -> Iterator[str]:

@@ -103,6 +103,14 @@ def shown_for(make: Callable[[Case], Hooks], seconds: float) -> dict[str, Any]:
     return {"strike": strike, "after_s": seconds}
 
 
+def lacking(scene: Scene) -> None:
+    """Hide two rows until a bar after them has closed, and then for less than confirms a gap."""
+    hidden = Span(scene.span.start, scene.span.stop - scene.slot_ms)
+    left_s = (scene.span.stop - scene.venue.now_ms()) / 1000
+    hooks = candles.hide(ws=False, rest=True)
+    scene.strike(hooks, scene.case.symbol, bars=hidden, seconds=left_s + 0.4)
+
+
 def late(bars: float) -> Strike:
     """Let closes be late by so many bars."""
     return lambda scene: on_hit(lambda: candles.late(bars * scene.slot_ms / 1000))(scene)
@@ -185,7 +193,8 @@ CANDLES: Final = [
     Row(
         name="one stream mute, heals",
         strike=forever(lambda: candles.mute(heals=True)),
-        heals=True,
+        bars=0,
+        within_s=120.0,
         expected=always(RESUBSCRIBED),
     ),
     Row(
@@ -205,6 +214,7 @@ CANDLES: Final = [
         name="subscription refused, then accepted",
         strike=together(on_all(trouble.drop), on_hit(trouble.refuse_subscribe)),
         bars=4,
+        within_s=330.0,
         wide=True,
         expected=always(LOST, (Hazard.REFUSED_SUBSCRIPTION, Act.RESUBSCRIBE)),
     ),
@@ -230,13 +240,16 @@ CANDLES: Final = [
         name="revised for good",
         strike=on_hit(lambda: candles.revise(CHANGED, wait_bars=3.0)),
         bars=3,
+        more=3,
         truth=changed,
         lied=anywhere,
         expected=always(REVISED),
     ),
     Row(
         name="REST lacks rows for a moment",
-        **shown_for(lambda _: candles.hide(ws=False, rest=True), 0.4),
+        strike=lacking,
+        bars=3,
+        after_s=0.4,
     ),
     Row(
         name="REST lacks rows for good",
@@ -244,7 +257,7 @@ CANDLES: Final = [
         absent=lambda case: "" if flags(case) else "a bar that REST lacks never was",
         expected=always((Hazard.VANISHED_BAR, Act.FLAG)),
     ),
-    Row(name="newest rows lag in REST", strike=on_hit(lambda: candles.lag(2)), bars=6),
+    Row(name="newest rows lag in REST", strike=on_hit(lambda: candles.lag(2)), bars=6, more=1),
     Row(
         name="outage, bars absent",
         strike=on_hit(candles.outage),
