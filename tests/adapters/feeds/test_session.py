@@ -132,6 +132,22 @@ def test_a_clock_in_doubt_degrades_and_is_believed_again():
     play(body, max_skew_s=5.0)
 
 
+def test_a_clock_that_is_wrong_just_as_it_is_asked_is_not_believed():
+    """The answer that shows the clock in doubt is the first that is not sure."""
+
+    async def body(scene: Scene) -> None:
+        await until(lambda: len(scene.venue.clock._samples) == 2)  # a rate is known
+        scene.venue.ahead_ms = 30_000
+        asked = len(scene.venue.sure)
+        scene.machine.connected(scene.session.moment())
+        scene.session.arm(scene.machine)
+        await until(lambda: len(scene.venue.sure) > asked)
+        assert not any(scene.venue.sure[asked:])
+        await until(lambda: scene.incidents(Hazard.CLOCK_JUMP))
+
+    play(body)
+
+
 def test_crowds_of_reports_are_told_by_one():
     """A hundred malformed frames are one incident; another hazard is another."""
 
