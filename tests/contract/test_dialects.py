@@ -115,6 +115,17 @@ def test_an_answer_about_one_of_many_streams_names_it(case: Case):
     ]
 
 
+def test_a_refusal_that_quotes_what_was_asked_is_an_answer_to_it():
+    """Hyperliquid numbers nothing, but repeats the subscription that it will not have."""
+    dialect, stream = DIALECTS["hyperliquid"], Stream("venue", "NOPE", "1h")
+    (subscription,) = dialect.subscribe([stream], 1)
+    asked = json.dumps(json.loads(subscription.frame)["subscription"], separators=(",", ":"))
+    said = encoded({"channel": "error", "data": f"Invalid subscription {asked}"})
+    (control,) = dialect.parse(said)
+    assert isinstance(control, Control)
+    assert (control.kind, control.id) == (ControlKind.ERROR, subscription.id)
+
+
 @case_of
 def test_limits_and_hosts_are_data(case: Case):
     """Every limit is above zero, addresses are TLS, another host replaces them whole."""

@@ -146,6 +146,8 @@ class Line:
         """Judge what the venue has not answered for `ack_s`; return what is to go out."""
         now, events = time.monotonic(), list[FeedEvent]()
         for number, asked in list(self._pending.items()):
+            if self._pending.get(number) is not asked:
+                continue  # asked for again meanwhile, under the same name
             if asked.sent_s is None or now - asked.sent_s < ack_s:
                 continue
             del self._pending[number]

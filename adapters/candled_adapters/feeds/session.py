@@ -41,6 +41,7 @@ class Session:
         *,
         questions: int,
     ) -> None:
+        """Ask `rest` at most so many `questions` at once."""
         self.clock = clock
         self._exchange = exchange
         self._rest = rest
@@ -61,7 +62,7 @@ class Session:
         self._tasks: asyncio.TaskGroup
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Start what runs beside the sockets."""
+        """Start what runs beside the connections."""
         self._tasks = tasks
         tasks.create_task(self._deliver())
         tasks.create_task(self._wake())
@@ -185,11 +186,12 @@ class Session:
         while True:
             await asyncio.sleep(_AUDIT_S)
             for machine in self._machines:
-                read = machine.audit.question(self.moment())
-                if read is not None:
-                    await self._audit(machine, read)
+                if machine.audit.due_s is not None:
+                    await self._audit(machine, machine.audit.question(self.moment()))
 
-    async def _audit(self, machine: Continuity, read: Read) -> None:
+    async def _audit(self, machine: Continuity, read: Read | None) -> None:
+        if read is None:
+            return  # not yet
         try:
             rows = await self._rest.rows(machine.stream, read, urgent=False)
         except NotAnsweredError:
