@@ -3,17 +3,20 @@
 A cell is a simulated venue, its feed, the service with a journal on disk, and a sink. Of two
 streams one is hit; when the fault is over, what was decided is compared with an engine that replays
 the bars as the venue shows them in the end. What is struck, and what is expected of it, is in
-`matrix_rows`; run as a program this file plays all cells and prints them as a table.
+`matrix_rows`; `print_matrix` plays all cells and prints them as a table.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import structlog
 
 from candled.board import Board
 from candled.core.bar import Bar, Bars, Stream
@@ -342,7 +345,12 @@ def flags(case: Case) -> bool:
 def result_of(case: Case, row: Row) -> Result:
     """Play a cell in virtual time."""
     began_ms = int(tapes(case.name)[case.symbol].open_time[PAST])
-    return run(played(case, row), wall_ms=began_ms)
+    kept = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        return run(played(case, row), wall_ms=began_ms)
+    finally:
+        structlog.configure(**kept)
 
 
 def assert_passes(venue: str, row: Row) -> None:

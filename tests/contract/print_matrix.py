@@ -5,14 +5,11 @@ Arguments are words that the names of rows must contain. Writes nothing.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-
-import structlog
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,7 +22,6 @@ _NUMBERS = {row.name: number for number, row in enumerate(ROWS)}
 
 def play(venue: str, number: int) -> Result | None:
     """Play a cell in a process of a pool; None where it makes no sense."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     row = ROWS[number]
     return None if row.absent(BY_NAME[venue]) else result_of(BY_NAME[venue], row)
 
