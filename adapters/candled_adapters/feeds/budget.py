@@ -20,15 +20,14 @@ class Budget:
         self._window_s = window_s
         self._times: deque[float] = deque([float("-inf")] * count, maxlen=count)
         self._not_before = 0.0
+        self._turn = asyncio.Lock()
 
     async def spend(self) -> None:
         """Wait until one more is allowed, and count it."""
-        while True:
-            turn = max(time.monotonic(), self._not_before, self._times[0] + self._window_s)
-            self._times.append(turn)
-            await asyncio.sleep(turn - time.monotonic())
-            if turn >= self._not_before:
-                return  # else the venue has closed its door meanwhile: wait for another turn
+        async with self._turn:
+            while (wait := self._until_free()) > 0:  # noqa: ASYNC110 - nothing but time ends it
+                await asyncio.sleep(wait)
+            self._times.append(time.monotonic())
 
     async def spare(self) -> None:
         """Wait until no more than half of what is allowed is used, and count one more."""
@@ -36,10 +35,14 @@ class Budget:
             await asyncio.sleep(wait)
         self._times.append(time.monotonic())
 
+    def _until_free(self) -> float:
+        """Return how long until one more is allowed (s)."""
+        return max(self._times[0] + self._window_s, self._not_before) - time.monotonic()
+
     def _until_half(self) -> float:
         """Return how long until no more than half of the window's approaches lie within it (s)."""
         half = (len(self._times) + 1) // 2
-        return self._times[-half] + self._window_s - time.monotonic()
+        return max(self._times[-half] + self._window_s, self._not_before) - time.monotonic()
 
     def close(self, seconds: float) -> None:
         """Let nobody through for so long: the venue wants to be left alone."""
