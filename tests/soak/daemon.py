@@ -72,5 +72,5 @@ async def tell(journal: Journal, feeds: list[VenueFeed], incidents: Counter[str]
 
 
 if __name__ == "__main__":
-    configure_logging(sys.stderr, "json", "info")
+    configure_logging(sys.stderr, "json", "warning")
     asyncio.run(run())

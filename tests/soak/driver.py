@@ -21,7 +21,7 @@ import numpy as np
 from candled.bench.children import Child, Message, resident_mib
 from candled_adapters.artifacts.bundle import write_bundle
 from candles import candles
-from candled.core.features.scalefree import SCALEFREE_OHLCV
+from candled.core.features.mar import MAR
 from feature_models import spec_on
 from soak.plan import Plan, streams
 from soak.verdict import Judged, complaint, judge, signals_of
@@ -151,7 +151,7 @@ async def venues_of(plan: Plan, folder: Path) -> AsyncIterator[Child]:
 async def soak(plan: Plan, folder: Path) -> Run:
     """Run a plan in an empty folder."""
     began = time.monotonic()
-    write_bundle(spec_on(SCALEFREE_OHLCV, candles(1500), threshold=0.42), folder / "bundle")
+    write_bundle(spec_on(MAR, candles(1500), threshold=0.42), folder / "bundle")
     async with venues_of(plan, folder) as venues:
         urls = (await venues.hear(SAYS_WITHIN_S))["urls"]
         program = Program({"folder": str(folder), "urls": urls}, folder / "daemon.log")

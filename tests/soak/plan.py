@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from candled.core.bar import Bars, Interval, Stream
 from candled.core.decision import Policy
 from candled.core.engine import Lane
-from candled.core.features.scalefree import SCALEFREE_OHLCV
+from candled.core.features.mar import MAR
 from candled.simulate import synthetic_start
 from candled_adapters.exchanges.dialect import Dialect
 from candled_adapters.exchanges.registry import DIALECTS
@@ -41,7 +41,7 @@ LIES: Final = frozenset({"alter", "clock", "double", "other_symbol", "partial", 
 #: Bars before the first that is decided. Kraken shows 720 of them, at this pace ever others: its
 #: symbols are young, so that their first bars are among those.
 BEFORE: Final = {"kraken": 500}
-_BEFORE: Final = SCALEFREE_OHLCV.history + 300
+_BEFORE: Final = MAR.history + 300
 _QUIET_BEFORE, _QUIET_AFTER = 5, 40
 _SHARES: Final = (0.01, 0.03, 0.06)  # of the slots of a week, at which something begins
 _HEALING_S: Final = 0.15
