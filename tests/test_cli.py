@@ -654,6 +654,27 @@ def test_simulate_speaks_as_the_venue_that_is_named():
     assert "'BTCUSDT' is not spelled as the venue does, e.g. BTC-USDT" in why
 
 
+def test_simulate_misbehaves_as_a_scenario_says(tmp_path: Path):
+    """`--scenario` takes a file of faults; one that cannot be played is refused with the mend."""
+    file = tmp_path / "lag.toml"
+    file.write_text('[[fault]]\nkind = "lag"\nrows = 3\n')
+    child = start("simulate", "--port", "0", "--start-at", "5", "--scenario", file)
+    try:
+        assert child.stdout is not None
+        said = [child.stdout.readline() for _ in range(4)]
+        url = said[2].removeprefix("rest ").strip()
+        rows = httpx.get(f"{url}/api/v3/klines?symbol=BTCUSDT&interval=1h", timeout=10).json()
+    finally:
+        child.terminate()
+        child.communicate(timeout=30)
+    assert said[3] == f"misbehaving as {file} says\n"
+    assert len(rows) == 3, "of five closed and one open"
+    file.write_text('[[fault]]\nkind = "lagg"\n')
+    code, why = fail("simulate", "--port", "0", "--scenario", file)
+    assert code == 65
+    assert f"{file}: fault 1: unknown kind 'lagg'; did you mean 'lag'?" in why
+
+
 def test_simulate_serves_until_it_is_told_to_stop(csv_file: Path):
     """`simulate` says what it plays and where, and ends properly on SIGTERM."""
     child = start("simulate", "--port", "0", "--candles", csv_file, "--start-at", "895")

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from candled.core.bar import HOUR, Bar, Bars, Stream
+from candled.core.correction import correction
 from candled.core.decision import (
     BarClosed,
     BarRevised,
@@ -280,6 +281,42 @@ def check_numbers(entries: Sequence[Entry]) -> None:
         else:
             assert entry.seq is None
         assert entry.last_seq == seqs.get(stream, 0)
+
+
+def correct(journal: Journal, hour: int, last: Entry, side: Side) -> Entry:
+    """Revise the bar of one hour so that its decision alone becomes `side`."""
+    told = BarRevised(BTC, bar(hour, close=99.9 + last.position / 100), 5, 6)
+    affected = journal.affected(told, 3)
+    assert affected is not None
+    assert affected.entries[last.decision.bar_open] == last
+    made = correction(decided(closed(BTC, hour), side), last.decision, last.seq)
+    assert made is not None
+    (entry,) = journal.revise(told, affected.bar, [made], 7)
+    return entry
+
+
+def test_the_latest_are_the_newest_entry_and_the_newest_bars(tmp_path: Path):
+    """A correction of an older bar is the newest entry, and not that of the newest bar."""
+    with opened(tmp_path) as journal:
+        first, second = commit(journal, (BTC, 0, Side.LONG), (BTC, 1, Side.FLAT))
+        (other,) = commit(journal, (ETH, 0, Side.LONG))
+        assert journal.latest() == [second, other]
+        turned = correct(journal, 0, first, Side.SHORT)
+        assert (turned.position, turned.seq, turned.last_seq) == (4, 2, 2)
+        assert journal.latest() == [second, other, turned]
+    with opened(tmp_path) as journal:
+        assert journal.latest() == [second, other, turned]
+        again = correct(journal, 1, second, Side.LONG)
+        assert journal.latest() == [other, again]
+        flat = correct(journal, 0, turned, Side.FLAT)
+        assert (flat.seq, flat.last_seq) == (None, 3)
+        assert journal.latest() == [other, again, flat]
+        (newest,) = commit(journal, (BTC, 2, Side.LONG))
+        assert newest.seq == 4
+        assert journal.latest() == [other, newest]
+        assert [e.position for e in journal.after(0, 99)] == [1, 2, 3, 4, 5, 6, 7]
+    with opened(tmp_path) as journal:
+        assert journal.latest() == [other, newest]
 
 
 # --- all or nothing

@@ -129,6 +129,18 @@ def test_a_replay_goes_on_where_a_stream_stands(warm, length, size, listed):
     assert made == live(listed=listed)[warm : stop + 99]
 
 
+def test_a_restart_just_before_an_unusual_bar_changes_nothing():
+    """The last bars of the history are all that is needed to see what is unusual in the next."""
+    bars, whole = history(), replayed(engine(gate=False), history())
+    need, flags = engine(gate=False).history(BTC), {Quality.WICK, Quality.FLAT_RUN}
+    unusual = [at for at, one in enumerate(whole) if at >= need and flags & {*one.quality}]
+    assert {flag for at in unusual for flag in whole[at].quality} >= flags
+    for at in unusual:
+        deciding = engine(gate=False)
+        deciding.warm(BTC, bars[at - need : at], from_listing=False)
+        assert one_by_one(deciding, bars[at : at + 1]) == [whole[at]]
+
+
 def test_a_replay_after_live_decisions_goes_on_too():
     """Deciding, replaying a long stretch, and deciding again is one live run."""
     deciding = engine()

@@ -76,7 +76,7 @@ def test_so_many_bars_are_all_that_matters(given_bars: list[Bar], data: st.DataO
     assert said(after, late) == said(given_bars)[start + HISTORY :]
 
 
-QUIET = [bar(100.0, 100.1, 100.0, 100.0)] * 21
+QUIET = [bar(100.0, 100.1, 100.0, 100.0)] * HISTORY
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_wick_is_more_than_one_percent(high: float, low: float, is_wick: bool)
 
 def test_a_wick_is_more_than_ten_usual_ranges():
     """In a wild market the same wick is nothing special, and ten ranges exactly are not enough."""
-    wild = [bar(100.0, 101.0, 100.0, 100.0)] * 21
+    wild = [bar(100.0, 101.0, 100.0, 100.0)] * HISTORY
     assert said([*wild, bar(100.0, 110.0, 100.0, 100.0)])[-1] == (False, False)
     assert said([*wild, bar(100.0, 110.5, 100.0, 100.0)])[-1] == (False, True)
     assert said([*wild[1:], bar(100.0, 110.5, 100.0, 100.0)])[-1] == (False, False)  # 19 ranges

@@ -223,7 +223,6 @@ class Line:
                 moment = replace(moment, venue_ms=kline.event_ms)
         events: list[FeedEvent] = []
         for machine in machines:
-            machine.heard(moment.local_s)
             if kline.closed:
                 events += machine.push(kline.bar, moment, self.number)
             else:

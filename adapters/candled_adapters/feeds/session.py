@@ -238,6 +238,6 @@ class Session:
         news = self._clock_watch.look(moment)
         self.post([] if news is None else [news])
         doubt = self.clock.doubt(moment.local_s)
-        if doubt != self._doubt:
+        if bool(doubt) != bool(self._doubt):  # its numbers change with every look
             self._doubt = doubt
             self.post([e for m in self._machines for e in m.concern("clock", doubt or None)])

@@ -24,8 +24,6 @@ from candled_adapters.feeds.socket import Ending
 from candled_adapters.feeds.watch import Watch
 
 _AGE_SPREAD: Final = 0.2  # lines that were made together are renewed apart
-_LOOKS_PER_SILENCE: Final = 6.0
-_LOOK_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -115,7 +113,9 @@ class Shard:
         """Wait until `line` carries what `old` does, then end `old`; or `line`, if it cannot."""
         while not (running.done() or coming.done() or self._is_ready(line)):
             await asyncio.wait(
-                {running, coming}, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED
+                {running, coming},
+                timeout=self._settings.look_s,
+                return_when=asyncio.FIRST_COMPLETED,
             )
         if not running.done() and self._is_worse(line, old):
             line.end(f"it brings nothing, and line {old.number} does")
@@ -158,9 +158,8 @@ class Shard:
             wait = f"no connection is tried for {ending.wait_s:g} s"
             self._session.report_some(Hazard.RATE_LIMIT, Act.HOLD, f"{text}; {wait}")
         elif self._failures & (self._failures - 1) == 0:  # 1, 2, 4, 8 ...: enough to be told
-            hazard = Hazard.MUTE_CONNECTION if ending.mute else Hazard.CONNECTION_LOST
             after = f"after {lasted_s:.0f} s, failure {self._failures} in a row"
-            self._session.report(hazard, Act.RECONNECT, f"{text}; {after}")
+            self._session.report(Hazard.CONNECTION_LOST, Act.RECONNECT, f"{text}; {after}")
         self._gone(line, ending.reason, tell=not spare)
 
     def _gone(self, line: Line, reason: str, *, tell: bool = True) -> None:
@@ -168,12 +167,13 @@ class Shard:
         del self._lines[line.number]
         moment, events = self._session.moment(), list[FeedEvent]()
         for stream, carriers in self._carriers.items():
-            carried = line.number in carriers
-            carriers.discard(line.number)
-            if not carriers and (carried or tell):
-                machine = self._machines.by_stream[stream]
+            machine = self._machines.by_stream[stream]
+            if carriers == {line.number}:
                 events += machine.disconnected(reason, moment)
                 self._session.arm(machine)
+            elif not carriers and tell:
+                events += machine.concern("connection", reason)  # and still not connected
+            carriers.discard(line.number)
         self._session.post(events)
 
     def _backoff(self) -> float:
@@ -228,7 +228,13 @@ class Shard:
         if known is None or known.text != text:
             told = f"line {line.number}: {text}; asked again in {pause_s:.1f} s, REST has its bars"
             self._session.report(Hazard.REFUSED_SUBSCRIPTION, Act.RESUBSCRIBE, told, stream)
-        return self._machines.by_stream[stream].concern("subscription", f"refused: {text}")
+        machine, carriers = self._machines.by_stream[stream], self._carriers[stream]
+        events = machine.concern("subscription", f"refused: {text}")
+        if carriers == {line.number}:  # what was there was ended to be made anew
+            events += machine.disconnected("its subscription was refused", self._session.moment())
+            self._session.arm(machine)
+        carriers.discard(line.number)
+        return events
 
     def warned(self, line: Line, text: str) -> None:
         """Hand over before the venue cuts the line."""
@@ -237,14 +243,10 @@ class Shard:
             self._session.report(Hazard.SHUTDOWN_NOTICE, Act.HAND_OVER, told)
             self._renewal.set()
 
-    @property
-    def _look_s(self) -> float:
-        return min(_LOOK_S, self._settings.stream_silence_s / _LOOKS_PER_SILENCE)
-
     async def _look_after(self) -> None:
         """Look at all subscriptions now and then, for ever."""
         while True:
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(self._settings.look_s)
             events: list[FeedEvent] = []
             for line in list(self._lines.values()):
                 events += line.look(self._settings.ack_s)

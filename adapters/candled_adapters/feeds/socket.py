@@ -57,8 +57,6 @@ class SocketSettings:
 
     connect_s: float = 10.0
     """Until a handshake is given up."""
-    silence_s: float = 120.0
-    """Without any frame, a connection is dead although it answers pings."""
     ping_s: float = 20.0
     """Between pings of ours; a lost answer ends the connection after the same time."""
     max_age_s: float = 23.5 * 3600
@@ -74,8 +72,11 @@ class SocketSettings:
     """Until a connection that takes over is taken as good although it has brought no data yet."""
     calm_s: float = 10.0
     """A connection that is only old is not handed over so near to a bar's close."""
+    look_s: float = 0.5
+    """Between looks at what was not answered and at who is quiet."""
     stream_silence_s: float = 180.0
-    """A stream that is silent for so long is subscribed to anew."""
+    """A stream that is silent for so long is subscribed to anew; where all of a connection are,
+    another one takes over. Lost connections are found sooner, by pings."""
     last_silence_s: float = 3600.0
     """For a stream that stays silent that doubles up to this."""
     first_refusal_s: float = 5.0
@@ -93,8 +94,6 @@ class Ending:
     """How long the venue wants to be left alone; 0 when it did not say."""
     limited: bool = False
     """Whether the venue refused because of how often it is asked."""
-    mute: bool = False
-    """Whether nothing came although nothing was lost."""
 
 
 class Socket:
@@ -117,7 +116,6 @@ class Socket:
         self._frames: list[bytes] = []
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._heard_at = 0.0
 
     async def run(self) -> Ending:
         """Live through the connection; raise only what the listener raises."""
@@ -141,7 +139,6 @@ class Socket:
             return Ending(f"cannot connect: {error or type(error).__name__}")
 
     async def _serve(self, connection: ClientConnection) -> Ending:
-        self._heard_at = time.monotonic()
         await self._listener.on_up()
         try:
             ending = await _first(
@@ -150,7 +147,6 @@ class Socket:
                 self._keep_alive(connection),
                 self._ping(connection),
                 self._deliver(),
-                self._watch(),
                 self._over(),
             )
         finally:
@@ -175,7 +171,6 @@ class Socket:
     async def _deliver(self) -> Ending:
         while True:
             await self._arrived.wait()
-            self._heard_at = time.monotonic()
             if len(self._frames) >= _BURST:
                 await self._let_the_burst_arrive()
             await self._listener.on_frames(self._take())
@@ -236,15 +231,6 @@ class Socket:
             return Ending(f"connection lost: {error}")
         except TimeoutError:
             return Ending(f"connection lost: no pong within {self._settings.ping_s:g} s")
-
-    async def _watch(self) -> Ending:
-        """End a connection that is silent."""
-        silence_s = self._settings.silence_s
-        while True:
-            left_s = self._heard_at + silence_s - time.monotonic()
-            if left_s <= 0:
-                return Ending(f"no frames for {silence_s:g} s", mute=True)
-            await asyncio.sleep(left_s)
 
 
 def _retry_after_s(error: InvalidStatus) -> float:

@@ -54,6 +54,9 @@ class _Case:
     """Whether it was called so."""
 
 
+_NO_CASE: Final = _Case()
+
+
 @dataclass(slots=True)
 class Orders:
     """What is to be done."""
@@ -111,7 +114,7 @@ class Watch:
             del self._cases[one.stream]
 
     def _is_quiet(self, one: Watched, now_s: float) -> bool:
-        case = self._cases.get(one.stream) or _Case()
+        case = self._cases.get(one.stream, _NO_CASE)
         patience_s = min(self._silence_s * 2.0 ** min(case.tries, 30), self._last_silence_s)
         if one.missed - case.missed >= _MISSED:
             return now_s - case.asked_s >= self._settle_s

@@ -14,6 +14,7 @@ from websockets.asyncio.server import broadcast
 from websockets.protocol import State
 
 from candled_adapters.simulator import sockets
+from candled_adapters.simulator.faults import Faults
 from candled_adapters.simulator.pushing import Client
 
 GOING_AWAY: Final = 1001
@@ -73,6 +74,15 @@ class Roster:
         for client in self:
             if now_s - client.since_s > than_s:
                 self.dismiss(client, GOING_AWAY, "the connection is too old")
+
+    def suffer(self, faults: Faults, now_ms: int, now_s: float) -> None:
+        """Do what faults want done to connections by now (venue UTC ms, monotonic s)."""
+        for fault in faults.in_force("acts", "ages_s"):
+            if fault.hooks.acts and now_ms >= fault.bars.start:
+                faults.end(fault)
+                fault.hooks.acts(self)
+            elif fault.hooks.ages_s and now_ms in fault.bars:
+                self.cut_older(fault.hooks.ages_s, now_s)
 
     async def parted(self) -> None:
         """Wait until all goodbyes have been said."""

@@ -116,10 +116,6 @@ class Stage(Protocol):
         """End all without any goodbye."""
         ...
 
-    def say(self, frame: bytes) -> None:
-        """Send a text frame to all."""
-        ...
-
     def shut_down(self, grace_s: float, code: int) -> None:
         """Announce the end in the venue's words, where it has some, and close after a while."""
         ...

@@ -49,9 +49,14 @@ class Faults:
         `bars` a span of them. It is over after so many real `seconds`, or `times`.
         """
         now = self.clock()
-        span = bars if at is None else Span(at, at + 1)
-        return self.add(Fault(hooks=hooks, symbol=symbol, bars=span,
-                              seconds=Span(now, now + seconds), times=times))  # fmt: skip
+        fault = Fault(
+            hooks=hooks,
+            symbol=symbol,
+            bars=bars if at is None else Span(at, at + 1),
+            seconds=Span(now, now + seconds),
+            times=times,
+        )
+        return self.add(fault)
 
     def add(self, fault: Fault) -> Fault:
         """Register a fault and return it."""
@@ -121,7 +126,8 @@ class Faults:
     ) -> Fault:
         """Acknowledge a stream and never send it, on one connection or all.
 
-        If it `heals`, a fresh SUBSCRIBE ends it, on that connection; else it lasts until `unmute`.
+        If it `heals`, a fresh SUBSCRIBE ends it, on its connection, and a new connection is mute
+        anew; else it lasts until `unmute`.
         """
         hooks = misbehaviour.mute(connection=connection, heals=heals)
         return self.strike(hooks, symbol, seconds=seconds)

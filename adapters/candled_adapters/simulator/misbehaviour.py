@@ -94,13 +94,12 @@ def partial() -> Hooks:
     return Hooks(kind="partial", pushes=pushes)
 
 
-def mute(
-    *, share: float = 1.0, connection: int | None = None, heals: bool = False
-) -> Hooks:  # fmt: skip
+def mute(*, share: float = 1.0, connection: int | None = None, heals: bool = False) -> Hooks:
     """Acknowledge and answer pings, but push nothing.
 
     Meant is a `share` of the connections (0.5: every second one, by number), or the one with the
-    number `connection`. If it `heals`, a stream comes back when it is subscribed to again.
+    number `connection`. If it `heals`, a stream comes back when it is subscribed to again on the
+    same connection: a new connection is mute anew.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; give a share of the connections, above 0 and up to 1")

@@ -34,9 +34,7 @@ KINDS: Final[Mapping[str, Callable[..., Hooks]]] = {
     )
 }  # fmt: skip
 #: Kinds that hit whole connections or the whole venue: a symbol makes no sense.
-VENUE_WIDE: Final = frozenset(
-    {"refuse_handshake", "drop", "shutdown", "max_age", "clock"}
-)  # fmt: skip
+VENUE_WIDE: Final = frozenset({"refuse_handshake", "drop", "shutdown", "max_age", "clock"})
 _NONE: Final = type(None)
 _WORDS: Final[Mapping[Any, str]] = {
     int: "a whole number",

@@ -212,7 +212,7 @@ class Simulator:
     def _push(self, instant: Instant, frames: Frames) -> None:
         """Write to all subscribers in one go."""
         self._pushed_ms = instant.venue_ms
-        self._act(instant.open_time)
+        self._roster.suffer(self.faults, instant.open_time, time.monotonic())
         began, before = time.perf_counter(), self.frames_sent
         changing, silencing = self.faults.in_force(*CHANGING), self.faults.in_force(SILENCING)
         volley = self._pusher.volley(instant, frames, changing, silencing)
@@ -236,17 +236,9 @@ class Simulator:
             await self._stirred.wait()
             self._stirred.clear()
             while self.faults.busy:
-                self._act(max(self._pushed_ms, self.clock.start_ms))
+                pushed_ms = max(self._pushed_ms, self.clock.start_ms)
+                self._roster.suffer(self.faults, pushed_ms, time.monotonic())
                 await asyncio.sleep(_TICK_S)
-
-    def _act(self, now_ms: int) -> None:
-        """Do what is due: never before the bar that ends then has been pushed."""
-        for fault in self.faults.in_force("acts", "ages_s"):
-            if fault.hooks.acts and now_ms >= fault.bars.start:
-                self.faults.end(fault)
-                fault.hooks.acts(self)
-            elif fault.hooks.ages_s and now_ms in fault.bars:
-                self._roster.cut_older(fault.hooks.ages_s, time.monotonic())
 
     def _farewell(self, combined: bool) -> bytes | None:  # noqa: FBT001 - as `Farewell` has it
         return self._venue.farewell(self.now_ms(), combined=combined)
@@ -290,16 +282,15 @@ class Simulator:
             self._start()
         now_ms, now_s = self.now_ms(), time.monotonic()
         if self._venue.session(request.path) is not None:
-            limited = self._book.connect(now_s) and self._enforce
-            reply = self._answerer.limited() if limited else self._answerer.handshake(now_ms)
-            if reply is None:
-                self._record(request.path, HTTPStatus.SWITCHING_PROTOCOLS, now_ms)
-                return None
-        elif self._book.question(now_s) and self._enforce:
-            reply = self._answerer.limited()
+            reply = self._limited(self._book.connect(now_s)) or self._answerer.handshake(now_ms)
         else:
-            reply = self._answer(request.path, connection.body, now_ms)
-        self._record(request.path, reply.status, now_ms)
+            reply = self._limited(self._book.question(now_s)) or self._answer(
+                request.path, connection.body, now_ms
+            )
+        status = HTTPStatus.SWITCHING_PROTOCOLS if reply is None else reply.status
+        self.requests.append(HttpRequest(request.path, status, now_ms, time.monotonic()))
+        if reply is None:
+            return None
         if reply.delay_s > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), reply.delay_s)
@@ -314,11 +305,11 @@ class Simulator:
             for fault in self._scenario.faults(self.market, self._began_s):
                 self.faults.add(fault)
 
+    def _limited(self, breached: bool) -> Reply | None:  # noqa: FBT001 - the book's answer
+        return self._answerer.limited() if breached and self._enforce else None
+
     def _answer(self, target: str, body: bytes, now_ms: int) -> Reply:
         return self._answerer.rest(target, body, now_ms)
-
-    def _record(self, target: str, status: int, now_ms: int) -> None:
-        self.requests.append(HttpRequest(target, status, now_ms, time.monotonic()))
 
     async def _close(self) -> None:
         self._closing.set()

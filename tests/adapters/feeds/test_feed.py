@@ -10,8 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from candled.core.bar import HOUR, Bar, Bars, Interval, Stream
 from candled.core.decision import BarClosed, Source
-from candled.ports import FeedEvent, History, Resume, StreamHealth, StreamState
+from candled.ports import (
+    FeedEvent,
+    Hazard,
+    History,
+    Incident,
+    Resume,
+    StreamHealth,
+    StreamState,
+)
 from candled_adapters.exchanges.binance import SPOT
+from candled_adapters.feeds.backlog import Patience
 from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.socket import SocketSettings
 from candled_adapters.simulator.generator import generate_many
@@ -20,7 +29,7 @@ from candled_adapters.simulator.server import Simulator
 INTERVAL = Interval("1h")
 START = 1_700_000_000_000 // HOUR * HOUR
 FAST = 360_000.0  # venue seconds a second: 100 one-hour bars
-QUICK = FeedSettings(socket=SocketSettings(first_retry_s=0.02, last_retry_s=0.2))
+QUICK = FeedSettings(socket=SocketSettings(first_retry_s=0.02, last_retry_s=0.2, look_s=0.05))
 
 
 def candles(count: int, symbols: Sequence[str] = ("BTCUSDT",)) -> dict[str, Bars]:
@@ -70,9 +79,13 @@ class Report:
                     await asyncio.wait_for(self.changed.wait(), 0.05)
 
 
-def feed_of(venue: Simulator, settings: FeedSettings = QUICK) -> VenueFeed:
+def feed_of(venue: Simulator, settings: FeedSettings, websocket_base: str | None) -> VenueFeed:
     return VenueFeed(
-        "sim", SPOT, websocket_base=venue.ws_url, rest_base=venue.rest_url, settings=settings
+        "sim",
+        SPOT,
+        websocket_base=websocket_base or venue.ws_url,
+        rest_base=venue.rest_url,
+        settings=settings,
     )
 
 
@@ -88,12 +101,19 @@ class Scene:
 Body = Callable[[Scene], Awaitable[None]]
 
 
-def play(venue_of: Callable[[], Simulator], resume: Sequence[Resume], body: Body) -> None:
+def play(
+    venue_of: Callable[[], Simulator],
+    resume: Sequence[Resume],
+    body: Body,
+    *,
+    settings: FeedSettings = QUICK,
+    websocket_base: str | None = None,
+) -> None:
     """Run a feed on a simulated venue while `body` looks on; the feed must still run then."""
 
     async def main() -> None:
         async with venue_of() as venue:
-            feed, report = feed_of(venue), Report()
+            feed, report = feed_of(venue, settings, websocket_base), Report()
             running = asyncio.create_task(feed.run(resume, report.emit))
             try:
                 await body(Scene(feed, report, venue))
@@ -335,3 +355,75 @@ def test_streams_are_spread_over_connections():
                     await running
 
     asyncio.run(main())
+
+
+def test_lines_that_grow_old_are_replaced_while_bars_close_and_nothing_shows():
+    """Four renewals at 50 bars a second: every bar once, by push, and live all the time."""
+    table = candles(900)["BTCUSDT"]
+    everything = list(table)
+
+    async def body(scene: Scene) -> None:
+        await scene.report.until(lambda: scene.feed.stats.connects >= 5, 20)
+        await scene.report.until(lambda: scene.venue.connections == 1)
+        bars = scene.report.bars()
+        assert bars == everything[300 : 300 + len(bars)]
+        assert scene.report.states == [StreamState.WARMING, StreamState.LIVE]
+        assert scene.feed.stats.lost_connections == 0
+        assert scene.feed.stats.duplicates_same == 0
+        assert scene.feed.stats.overlapped >= 1
+
+    aging = SocketSettings(max_age_s=0.6, stable_s=0.3, data_s=0.5, look_s=0.05)
+    play(
+        lambda: Simulator({"BTCUSDT": table}, INTERVAL, speed=FAST / 2, start_at=300),
+        [Resume(stream(), 0, int(table.open_time[299]))],
+        body,
+        settings=FeedSettings(socket=aging),
+    )
+
+
+def test_without_any_connection_bars_come_by_rest():
+    """No handshake ever succeeds: degraded, each bar once and in order, for as long as it takes."""
+    table = candles(600)["BTCUSDT"]
+
+    async def body(scene: Scene) -> None:
+        await scene.report.until(lambda: len(scene.report.bars()) >= 12, 15)
+        bars = scene.report.bars()
+        assert bars == list(table[300 : 300 + len(bars)])
+        assert StreamState.DEGRADED in scene.report.states
+        assert StreamState.LIVE not in scene.report.states
+        assert scene.feed.stats.connects == 0
+        told = [event for event in scene.report.events if isinstance(event, Incident)]
+        assert Hazard.CONNECTION_LOST in {event.hazard for event in told}
+
+    patience = Patience(fallback_s=0.2, grace_s=0.1)
+    play(
+        lambda: Simulator({"BTCUSDT": table}, INTERVAL, speed=18_000, start_at=300),
+        [Resume(stream(), 0, int(table.open_time[299]))],
+        body,
+        settings=FeedSettings(socket=QUICK.socket, patience=patience),
+        websocket_base="ws://127.0.0.1:9",
+    )
+
+
+def test_a_rest_that_is_away_at_the_start_ends_in_live():
+    """The connection is made meanwhile, what it pushes is kept, and nothing is missing after."""
+    table = candles(600)["BTCUSDT"]
+
+    async def body(scene: Scene) -> None:
+        await scene.report.until(lambda: scene.venue.connections == 1)
+        await scene.report.until(lambda: StreamState.LIVE in scene.report.states, 15)
+        (history,) = scene.report.histories
+        await scene.report.until(lambda: len(scene.report.bars()) >= 5)
+        first = history_start(history, table)
+        whole = [*history.bars, *scene.report.bars()]
+        assert whole == list(table[first : first + len(whole)])
+        refused = [one for one in scene.venue.requests if one.status == 500]
+        connected = min(one.at_s for one in scene.venue.requests if one.status == 101)
+        assert max(one.at_s for one in refused) > connected
+
+    def without_rest() -> Simulator:
+        venue = Simulator({"BTCUSDT": table}, INTERVAL, speed=36_000, start_at=300)
+        venue.faults.refuse_rest(500, seconds=0.8)
+        return venue
+
+    play(without_rest, [Resume(stream(), 50, None)], body)

@@ -28,7 +28,13 @@ from candled_adapters.feeds.venuetime import VenueTime
 
 NOW = time.time_ns() // 1_000_000 // HOUR * HOUR  # the bar that is open
 QUICK = SocketSettings(
-    first_retry_s=0.02, last_retry_s=0.1, ack_s=0.2, data_s=0.3, calm_s=0.0, first_refusal_s=0.2
+    first_retry_s=0.02,
+    last_retry_s=0.1,
+    ack_s=0.2,
+    data_s=0.3,
+    calm_s=0.0,
+    first_refusal_s=0.2,
+    look_s=0.03,
 )
 #: A venue that allows much, so that tests are quick.
 GENEROUS = replace(SPOT, limits=replace(SPOT.limits, frames_per_second=200.0))
@@ -40,6 +46,7 @@ class History:
     def __init__(self) -> None:
         self.away = False
         self.until_ms = NOW
+        self.asked = 0
 
     async def server_time(self, after: float) -> int:
         del after
@@ -49,6 +56,7 @@ class History:
 
     async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
         del stream, urgent
+        self.asked += 1
         if self.away:
             raise NotAnsweredError("REST is away")
         end = min(read.end_ms or self.until_ms, self.until_ms)
@@ -181,13 +189,32 @@ def test_a_shutdown_notice_is_a_handover():
 
     async def body(scene: Scene) -> None:
         await scene.all_live("AB")
+        asked = scene.history.asked
         await scene.venue.warn(1)
         await scene.until(lambda: set(scene.venue.visitors) == {2})
         assert sorted(scene.venue.visitors[2].names) == [name_of("A"), name_of("B")]
+        assert scene.history.asked == asked, "who was never without a subscription asks nothing"
         assert StreamState.DEGRADED not in [state for _, state in scene.states]
         assert len(scene.incidents(Hazard.SHUTDOWN_NOTICE, Act.HAND_OVER)) == 1
 
     play("AB", body)
+
+
+def test_a_new_line_has_brought_data_before_the_old_one_is_closed():
+    """An acknowledgement proves nothing: for a while the first data are waited for."""
+
+    async def body(scene: Scene) -> None:
+        await scene.all_live("A")
+        scene.venue.frozen.add(2)
+        await scene.venue.warn(1)
+        await scene.until(lambda: 2 in scene.venue.visitors and scene.venue.visitors[2].names)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            assert set(scene.venue.visitors) == {1, 2}
+        scene.venue.frozen.clear()
+        await scene.until(lambda: set(scene.venue.visitors) == {2})
+
+    play("A", body, settings=replace(QUICK, data_s=5.0))
 
 
 def test_a_line_that_cannot_be_replaced_goes_on_until_it_is_cut():
@@ -317,6 +344,23 @@ def test_a_refused_stream_is_not_asked_for_with_its_neighbours_on_the_next_line(
     play("ABC", body, settings=settings, prepare=lambda s: s.venue.refused.add(name_of("B")))
 
 
+def test_a_stream_that_is_refused_when_it_is_made_anew_is_carried_no_more():
+    """It had gone quiet; the venue takes it back, then refuses it: degraded, until it is let."""
+
+    async def body(scene: Scene) -> None:
+        await scene.all_live("AB")
+        scene.venue.refused.add(name_of("B"))
+        scene.venue.mute.add(name_of("B"))
+        await scene.until(lambda: scene.state("B") is StreamState.DEGRADED)
+        scene.venue.refused.clear()
+        scene.venue.mute.clear()
+        await scene.all_live("B")
+        assert "A" not in [name for name, state in scene.states if state is StreamState.DEGRADED]
+        assert set(scene.venue.visitors) == {1}
+
+    play("AB", body, settings=replace(QUICK, stream_silence_s=0.3))
+
+
 def test_unanswered_subscriptions_are_taken_as_made():
     """A venue that says nothing to a subscription may still push."""
 
@@ -350,7 +394,7 @@ def test_bars_come_by_rest_while_no_connection_can_be_made():
 
 
 def one_connect_at_a_time() -> Dialect:
-    return replace(GENEROUS, limits=replace(GENEROUS.limits, connects=1, connect_window_s=0.01))
+    return replace(GENEROUS, limits=replace(GENEROUS.limits, connects=1, connect_window_s=0.2))
 
 
 def test_pushed_bars_wait_for_a_rest_that_is_away_and_then_all_is_well():

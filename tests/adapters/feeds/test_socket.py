@@ -237,34 +237,6 @@ def test_a_refused_handshake_says_how_long_to_stay_away(retry_after, wait_s):
     play(stay, Heard(), body, process_request=refuse)
 
 
-def test_silence_ends_a_connection():
-    """A connection that answers pings but brings no frame is given up."""
-    settings = SocketSettings(silence_s=0.15, ping_s=0.05)
-
-    async def body(running: asyncio.Task[Ending]) -> None:
-        ending = await asyncio.wait_for(running, 5)
-        assert ending == Ending("no frames for 0.15 s", mute=True)
-
-    play(stay, Heard(), body, settings=settings)
-
-
-def test_frames_keep_a_connection():
-    """As long as anything comes within the limit, nothing is given up."""
-    heard = Heard()
-
-    async def tick(connection: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await connection.send(b"tick")
-                await asyncio.sleep(0.05)
-
-    async def body(running: asyncio.Task[Ending]) -> None:
-        await until(lambda: len(heard.frames) >= 12)
-        assert not running.done()
-
-    play(tick, heard, body, settings=SocketSettings(silence_s=0.2))
-
-
 def test_a_lost_pong_ends_a_connection():
     """Nobody is at the other end although TCP still stands."""
 

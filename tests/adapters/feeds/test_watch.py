@@ -73,6 +73,17 @@ def test_a_mute_stream_is_asked_twice_then_the_line_is_changed_then_it_is_called
     assert set(map(str, done[4:])) == {str(again)}
 
 
+def test_a_new_line_gives_every_stream_its_time_anew():
+    """After a handover a quiet stream is not judged by its silence on the line before."""
+    watch, (quiet, busy) = Watch(SILENCE_S, LAST_S), seen("QUIET", "BUSY")
+    busy.silent_since = 180.0
+    assert watch.look([quiet, busy], 180.0).anew
+    watch.handed_over(400.0)
+    busy.silent_since = 759.0
+    assert told(watch.look([quiet, busy], 759.0)) == NOTHING
+    assert told(watch.look([quiet, busy], 760.0)) == (["QUIET"], False, [], [])
+
+
 def test_a_stream_that_speaks_again_is_well_and_forgotten():
     """What comes of a subscription made anew lifts the concern; free speech ends the case."""
     watch, (mute, busy) = Watch(SILENCE_S, LAST_S), seen("MUTE", "BUSY")

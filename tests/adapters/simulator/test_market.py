@@ -247,6 +247,21 @@ def test_hidden_rows_do_not_count():
     assert shown == TABLE.open_time[-3:-1].tolist()
 
 
+@given(kept=st.sets(st.integers(0, 36)), limit=st.integers(1, 40), forward=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_however_many_rows_are_withheld_the_page_is_full(kept, limit, forward):
+    """As if the tape had the others alone, from either end."""
+    tape = MARKET.tapes["BTCUSDT"]
+    opens = TABLE.open_time.tolist()
+    shown = {opens[index] for index in kept}
+    query = Query(limit, opens[0] if forward else None)
+    found = tape.klines(
+        query, opens[-1] + HOUR, lambda rows: [k for k in rows if k.bar.open_time in shown]
+    )
+    due = sorted(shown)[:limit] if forward else sorted(shown)[-limit:]
+    assert [kline.bar.open_time for kline in found] == due
+
+
 @pytest.mark.parametrize(
     ("parameters", "code"),
     [

@@ -18,8 +18,10 @@ from candled.core.bar import Bars
 from candled_adapters.simulator.scenario import Scenario
 from candled_adapters.simulator.trouble import damage
 from raw_venues import (
+    ALL,
     BINANCE,
     BYBIT,
+    COINBASE,
     HYPERLIQUID,
     KRAKEN,
     OKX,
@@ -34,7 +36,7 @@ from raw_venues import (
 FIRST = 10
 SLOTS = 58
 SPEED = 300 / 0.022  # a bar in 22 ms
-PUSHING = (BINANCE, BYBIT, OKX, KRAKEN, HYPERLIQUID)
+PUSHING = ALL
 
 
 def scenario(words: Words) -> Scenario:
@@ -98,26 +100,31 @@ class Played:
         return found[0]
 
 
+async def play(words: Words) -> Played:
+    venue = simulator(
+        words, FIRST + SLOTS + 2, speed=SPEED, start_at=FIRST, bars=SLOTS, linger=0.3,
+        scenario=scenario(words),
+    )  # fmt: skip
+    async with venue, dial(words, venue) as ws:
+        ears = Ears(words, ws)
+        await ears.say(words.subscribe([words.symbol, words.other]))
+        await ears.closed()
+    tapes = venue.market.tapes
+    return Played(words, ears, tapes[words.symbol].bars, tapes[words.other].bars)
+
+
 @functools.cache
+def all_played() -> dict[str, Played]:
+    """Play every venue's scenario, once and all at the same time; tests look at what came of it."""
+
+    async def main() -> list[Played]:
+        return await asyncio.gather(*map(play, PUSHING))
+
+    return {seen.words.name: seen for seen in run(main())}
+
+
 def played(words: Words) -> Played:
-    """Play the scenario once; the tests look at what came of it."""
-
-    async def main() -> Ears:
-        venue = simulator(
-            words, FIRST + SLOTS + 2, speed=SPEED, start_at=FIRST, bars=SLOTS, linger=0.3,
-            scenario=scenario(words),
-        )  # fmt: skip
-        async with venue, dial(words, venue) as ws:
-            ears = Ears(words, ws)
-            await ears.say(words.subscribe([words.symbol, words.other]))
-            await ears.closed()
-        tapes = venue.market.tapes
-        found.extend((tapes[words.symbol].bars, tapes[words.other].bars))
-        return ears
-
-    found: list[Bars] = []
-    ears = run(main())
-    return Played(words, ears, *found)
+    return all_played()[words.name]
 
 
 venues = pytest.mark.parametrize("words", PUSHING, ids=lambda words: words.name)
@@ -273,12 +280,16 @@ def test_numbers_change_their_type(words: Words):
             found += "arg" in message and isinstance(message.get("data", [[""]])[0][0], int)
         if words is KRAKEN:
             found += '"open": "' in text
+        if words is COINBASE:
+            found += '"sequence_num": "' in text
         if words is HYPERLIQUID:
             found += '"t": "' in text
     assert 1 <= found <= 3
 
 
-@pytest.mark.parametrize("words", [BINANCE, BYBIT, OKX, HYPERLIQUID], ids=lambda w: w.name)
+@pytest.mark.parametrize(
+    "words", [BINANCE, BYBIT, OKX, COINBASE, HYPERLIQUID], ids=lambda w: w.name
+)
 def test_times_are_microseconds(words: Words):
     """The bar's time has 16 digits, and the right push follows."""
     seen = played(words)
@@ -288,7 +299,7 @@ def test_times_are_microseconds(words: Words):
     assert len(seen.signs(41)) == 1
 
 
-@pytest.mark.parametrize("words", [BINANCE, BYBIT, KRAKEN], ids=lambda w: w.name)
+@pytest.mark.parametrize("words", [BINANCE, BYBIT, KRAKEN, COINBASE], ids=lambda w: w.name)
 def test_the_clock_of_pushes_is_wrong(words: Words):
     """By the offset, in its slot alone; the others say no event time."""
     seen = played(words)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from candled_adapters.simulator.chance import PASSING, random_scenario
 from candled_adapters.simulator.damage import DAMAGES
@@ -22,7 +26,23 @@ from candled_adapters.simulator.scenario import (
     load_scenario,
     parameters_of,
 )
-from raw_venues import BINANCE, FIVE, START, STEP, Ears, dial, run, simulator, tables
+from candled_adapters.simulator.server import Simulator
+from raw_venues import (
+    ALL,
+    BINANCE,
+    FIVE,
+    START,
+    STEP,
+    Ears,
+    Words,
+    dial,
+    get,
+    rows,
+    run,
+    simulator,
+    tables,
+    until,
+)
 
 DOCS = Path(__file__).parents[3] / "docs"
 EXAMPLE = DOCS / "examples" / "bad_day.toml"
@@ -170,6 +190,55 @@ def test_random_scenarios_have_all_kinds_about_as_often_as_wanted():
         random_scenario(1, 5, ("BTCUSDT",), ("other_symbol",))
     with pytest.raises(ScenarioError, match="did you mean 'mute'"):
         random_scenario(1, 5, ("BTCUSDT",), ("mutee",), 1.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_goes_wrong_the_venue_lives_and_then_tells_the_truth(
+    seed: int, caplog: pytest.LogCaptureFixture
+):
+    """Every venue under random faults of all kinds, a client that keeps coming back: no error.
+
+    When the faults are over, REST's rows are the tape's.
+    """
+
+    async def client(words: Words, venue: Simulator) -> None:
+        while True:
+            with contextlib.suppress(OSError, InvalidHandshake):
+                async with dial(words, venue) as ws:
+                    ears = Ears(words, ws)
+                    with contextlib.suppress(ConnectionClosed):
+                        await ears.say(words.subscribe([words.symbol, words.other]))
+                    await ears.closed()
+
+    async def curious(words: Words, venue: Simulator) -> None:
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                await get(venue, words.question(words.symbol))
+            await asyncio.sleep(0.02)
+
+    async def play(words: Words) -> None:
+        scenario = random_scenario(seed, 60, (words.symbol, words.other), share=0.7)
+        venue = simulator(
+            words, 80, speed=300 / 0.012, start_at=10, bars=60, linger=1.0, scenario=scenario
+        )
+        async with venue:
+            tasks = [asyncio.create_task(work(words, venue)) for work in (client, curious)]
+            await until(lambda: venue.now_ms() == venue.clock.end_ms, "the end")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            venue.faults.clear()
+            found = (await rows(words, venue))[:70]
+            assert [row[:2] for row in found] == [
+                (bar.open_time, bar.close)
+                for bar in list(venue.market.tapes[words.symbol].bars)[:70]
+            ], scenario.toml()
+
+    async def main() -> None:
+        await asyncio.gather(*map(play, ALL))
+
+    run(main())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from candled.core.bar import Bar
 from candled_adapters.simulator import misbehaviour, trouble
 from candled_adapters.simulator.damage import DAMAGES
-from candled_adapters.simulator.fault import Hooks, Span
+from candled_adapters.simulator.fault import Hooks, Listener, Moment, Span
 from candled_adapters.simulator.scenario import Scenario
 from candled_adapters.simulator.server import Simulator
 from raw_venues import (
@@ -116,6 +116,22 @@ def test_rest_lags(words: Words):
     run(main())
 
 
+@some_venues
+def test_rest_lags_about_some_bars_alone(words: Words):
+    """Of the three newest rows the one that is meant."""
+
+    async def main() -> None:
+        async with held(words) as venue:
+            right = await rows(words, venue)
+            bars = Span(opened(HELD - 1), opened(HELD))
+            venue.faults.strike(misbehaviour.lag(3), words.symbol, bars=bars)
+            assert [row[0] for row in await rows(words, venue)] == [
+                row[0] for row in right if row[0] != opened(HELD - 1)
+            ]
+
+    run(main())
+
+
 @venues
 def test_trading_halts(words: Words):
     """REST has nothing newer, and knows the symbol."""
@@ -152,6 +168,26 @@ def test_a_symbol_is_delisted(words: Words):
             assert await rows(words, venue, words.other)
             venue.faults.end(fault)
             assert await rows(words, venue)
+
+    run(main())
+
+
+@pytest.mark.parametrize("make", [misbehaviour.halt, misbehaviour.delist])
+@some_venues
+def test_nothing_is_pushed_of_a_symbol_that_is_halted_or_gone(
+    words: Words, make: Callable[[], Hooks]
+):
+    """From its bar on, while the other goes on; and the connection lives."""
+
+    async def main() -> None:
+        venue = simulator(words, 40, speed=FAST, start_at=5, bars=15, linger=0.1)
+        async with venue, dial(words, venue) as ws:
+            venue.faults.strike(make(), words.symbol, bars=Span(opened(12)))
+            ears = Ears(words, ws)
+            await ears.say(words.subscribe([words.symbol, words.other]))
+            assert await ears.closed() == 1001, "when the candles are over"
+        assert max(c.open_time for c in ears.candles()) in (opened(11), opened(12))
+        assert max(c.open_time for c in ears.candles(words.other)) >= opened(19)
 
     run(main())
 
@@ -290,6 +326,19 @@ def test_a_clock_drifts_and_jumps():
     assert found == [0, 0, 5000, 5000, 0]
 
 
+def test_a_stall_begins_when_its_share_of_the_first_bar_has_passed():
+    """Pushes before it are heard; none after it."""
+    market = held(BINANCE).market
+    silences = misbehaviour.stall(after=0.5).silences
+    assert silences is not None
+    listener, tape = Listener(1, BINANCE.symbol, 1), market.tapes[BINANCE.symbol]
+    heard = [
+        not silences(listener, Moment(market, tape, instant), Span(opened(HELD + 1)))
+        for instant in market.instants(2)
+    ]
+    assert heard == [True] * 3 + [True, False, False] + [False] * 6
+
+
 # --- subscriptions
 
 
@@ -375,6 +424,24 @@ def test_half_of_the_connections_hear_nothing(words: Words):
     run(main())
 
 
+@some_venues
+def test_a_stream_is_mute_on_one_connection_for_good(words: Words):
+    """Another connection hears it, and subscribing again is of no use."""
+
+    async def main() -> None:
+        venue = simulator(words, 600, speed=FAST, start_at=5)
+        async with venue, dial(words, venue) as first, dial(words, venue) as second:
+            venue.faults.mute_stream(words.symbol, connection=1)
+            ears = [Ears(words, first), Ears(words, second)]
+            for ear in (*ears, ears[0]):
+                await ear.say(words.subscribe([words.symbol, words.other]))
+            await until(lambda: len(ears[1].candles()) > 6, "the second hears")
+            await until(lambda: len(ears[0].candles(words.other)) > 6, "its neighbour is heard")
+            assert not ears[0].candles()
+
+    run(main())
+
+
 @venues
 def test_subscriptions_are_refused_and_then_accepted(words: Words):
     """An error in the venue's words, twice, no data; the third time there is."""
@@ -449,6 +516,28 @@ def test_connections_end_at_a_slot(words: Words, code: int | str):
                 await until(lambda: len(again.candles()) > 3, "candles")
         assert max(c.open_time for c in ears.candles()) <= opened(5 + 5)
         assert min(c.open_time for c in again.candles()) >= missed + STEP
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", [1006, "rst"])
+def test_an_end_without_a_goodbye_is_a_fin_or_a_reset(code: int | str):
+    """What the socket itself sees, beneath the websocket."""
+
+    async def main() -> None:
+        async with held(BINANCE) as venue:
+            reader, writer = await asyncio.open_connection(venue.host, venue.port)
+            hello = "GET /ws HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            writer.write((hello + key).encode())
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            venue.faults.strike(trouble.drop(code))
+            try:
+                seen = await asyncio.wait_for(reader.read(), 5)
+            except ConnectionResetError:
+                seen = b"reset"
+            writer.close()
+            assert seen == (b"reset" if code == "rst" else b"")
 
     run(main())
 
@@ -534,6 +623,51 @@ def test_slots_bound_a_fault_exactly():
         closed = [c.open_time for c in ears.candles() if c.closed]
         missing = [b for a, c in pairwise(closed) for b in range(a + STEP, c, STEP)]
         assert missing == [opened(12), opened(13), opened(14)]
+
+    run(main())
+
+
+def test_faults_of_two_symbols_do_not_mix_and_those_of_one_add_up():
+    """At the same bar one symbol's close is hidden, and the other's doubled twice and changed."""
+
+    async def main() -> None:
+        venue = simulator(OKX, 40, speed=FAST, start_at=5, bars=12, linger=0.1)
+        async with venue, dial(OKX, venue) as ws:
+            venue.faults.hide(OKX.symbol, opened(12))
+            venue.faults.double(OKX.other, opened(12))
+            venue.faults.double(OKX.other, opened(12), changed=half)
+            venue.faults.alter(OKX.other, opened(12), half, rest=False)
+            ears = Ears(OKX, ws)
+            await ears.say(OKX.subscribe([OKX.symbol, OKX.other]))
+            await ears.closed()
+        truth = float(venue.market.tapes[OKX.other].bars.close[12])
+        closes = [
+            [c.close for c in ears.candles(symbol) if c.closed and c.open_time == opened(12)]
+            for symbol in (OKX.symbol, OKX.other)
+        ]
+        assert closes == [[], [truth / 2, truth / 2, truth / 4, truth / 4]]
+
+    run(main())
+
+
+@some_venues
+def test_a_second_close_is_as_the_test_wants_it(words: Words):
+    """A function of the bar, or a bar of the test's own."""
+    own = Bar(opened(13), 1.0, 2.0, 0.5, 1.5, 0.0, opened(14) - 1, 0.0, 0.0, 0.0, 0.0)
+
+    async def main() -> None:
+        venue = simulator(words, 40, speed=FAST, start_at=5, bars=15, linger=0.1)
+        async with venue, dial(words, venue) as ws:
+            venue.faults.double(words.symbol, opened(11), changed=half)
+            venue.faults.double(words.symbol, opened(13), changed=own)
+            ears = Ears(words, ws)
+            await ears.say(words.subscribe([words.symbol]))
+            await ears.closed()
+        sign = [c for c in ears.candles() if (c.closed if words.flags else c.volume == 0)]
+        at = opened(11) if words.flags else opened(12)
+        first, second = (c.close for c in sign if c.open_time == at)
+        assert second == pytest.approx(first / 2)
+        assert [c.open_time for c in sign if c.close == 1.5] == [opened(13)]
 
     run(main())
 
