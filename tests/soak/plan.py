@@ -153,8 +153,8 @@ def dialect(venue: str) -> Dialect:
 #: Patience with venues whose hours last a tenth of a second.
 SETTINGS: Final = FeedSettings(
     socket=SocketSettings(
-        connect_s=2.0, silence_s=2.0, ping_s=5.0, max_age_s=20.0, first_retry_s=0.02,
-        last_retry_s=0.3, stable_s=2.0, ack_s=0.3, data_s=0.3, calm_s=0.01, stream_silence_s=0.8,
+        connect_s=2.0, ping_s=5.0, max_age_s=20.0, first_retry_s=0.02,
+        last_retry_s=0.3, stable_s=2.0, ack_s=0.3, data_s=0.3, calm_s=0.01, look_s=0.1, stream_silence_s=0.8,
         last_silence_s=2.0, first_refusal_s=0.2, last_refusal_s=1.0,
     ),
     patience=Patience(
