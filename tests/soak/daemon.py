@@ -32,9 +32,7 @@ async def run() -> None:
     settings = await anext(commands)
     folder = Path(settings["folder"])
     feeds = [
-        VenueFeed(
-            name, dialect(name), websocket_base=urls[0], rest_base=urls[1], settings=SETTINGS
-        )
+        VenueFeed(name, dialect(name), websocket_base=urls[0], rest_base=urls[1], settings=SETTINGS)
         for name, urls in settings["urls"].items()
     ]
     incidents: Counter[str] = Counter()
@@ -68,7 +66,12 @@ async def tell(journal: Journal, feeds: list[VenueFeed], incidents: Counter[str]
     while True:
         await asyncio.sleep(EVERY_S)
         stats = {feed.exchange: asdict(feed.stats) for feed in feeds}
-        say({"position": journal.last_position, "stats": stats, "incidents": dict(incidents)})
+        newest = {e.decision.stream: e.decision.bar_open for e in journal.latest()}
+        say(
+            {"position": journal.last_position, "streams": len(newest),
+             "all_to": min(newest.values(), default=0), "stats": stats,
+             "incidents": dict(incidents)}
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

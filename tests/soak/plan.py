@@ -7,6 +7,7 @@ questions and messages are lifted: they are about real time.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
@@ -45,6 +46,7 @@ _BEFORE: Final = MAR.history + 300
 _QUIET_BEFORE, _QUIET_AFTER = 5, 40
 _SHARES: Final = (0.01, 0.03, 0.06)  # of the slots of a week, at which something begins
 _HEALING_S: Final = 0.15
+_SETTLING_S, _SPARE_S = 3.0, 15.0
 _LONG_SILENCE: Final = 4  # times as long as other faults, so that it is noticed as such
 _LONGER: Final = 240.0  # how much more an hour's length asks for than a moment's
 _POLICY: Final = Policy(threshold=0.42, cooldown_bars=2, gap_mute_bars=3)
@@ -56,11 +58,13 @@ class Plan:
 
     seed: int
     bars: int
-    """Slots that are played on every venue."""
+    """Slots that are judged on every venue."""
     pace: float = 10.0
     """How many of them in a real second."""
     kills: tuple[float, ...] = (0.1, 0.2, 0.3)
-    """At which shares of all decisions the daemon's side is killed and started again."""
+    """At which shares of the judged slots the daemon's side is killed and started again."""
+    density: float = 1.0
+    """How many faults there are, as a multiple of what is usual."""
 
     @classmethod
     def told(cls, message: dict[str, Any]) -> Self:
@@ -74,6 +78,21 @@ class Plan:
     def start_at(self, venue: str) -> int:
         """Return the index of a venue's first played bar."""
         return BEFORE.get(venue, _BEFORE)
+
+    @property
+    def settling(self) -> int:
+        """Slots after the judged ones that all streams must have decided: their audits are over."""
+        return math.ceil(_SETTLING_S * self.pace)
+
+    @property
+    def played(self) -> int:
+        """Slots that are played, the judged ones and those after; an end stops the venues' time."""
+        return self.bars + self.settling + math.ceil(_SPARE_S * self.pace)
+
+    @property
+    def judged_to(self) -> int:
+        """Open time (UTC ms) of the last slot that is judged."""
+        return self.played_from + (self.bars - 1) * HOURLY.typical_ms
 
     @property
     def bar_s(self) -> float:
@@ -90,7 +109,7 @@ class Plan:
         seed = random.Random(f"{self.seed} {venue}").randrange(2**31)
         before = self.start_at(venue)
         start = self.played_from - before * HOURLY.typical_ms
-        return generate_many(seed, SYMBOLS[venue], HOURLY, start, before + self.bars + 1)
+        return generate_many(seed, SYMBOLS[venue], HOURLY, start, before + self.played + 1)
 
     def scenario(self, venue: str) -> Scenario:
         """Draw what goes wrong on a venue, week by week, in some weeks more than in others."""
@@ -98,9 +117,8 @@ class Plan:
         last = self.bars - _QUIET_AFTER
         entries: list[Entry] = []
         for begin in range(0, self.bars, WEEK):
-            week = random_scenario(
-                dice.randrange(2**31), WEEK, SYMBOLS[venue], tuple(KINDS), dice.choice(_SHARES)
-            )
+            share = self.density * dice.choice(_SHARES)
+            week = random_scenario(dice.randrange(2**31), WEEK, SYMBOLS[venue], tuple(KINDS), share)
             shifted = [replace(e, after_bars=begin + (e.after_bars or 0)) for e in week.entries]
             entries += [e for e in shifted if _QUIET_BEFORE <= (e.after_bars or 0) < last]
         return Scenario(tuple(self._timed(entry, dice) for entry in entries), f"soak of {venue}")
@@ -154,8 +172,8 @@ def dialect(venue: str) -> Dialect:
 SETTINGS: Final = FeedSettings(
     socket=SocketSettings(
         connect_s=2.0, ping_s=5.0, max_age_s=20.0, first_retry_s=0.02,
-        last_retry_s=0.3, stable_s=2.0, ack_s=0.3, data_s=0.3, calm_s=0.01, look_s=0.1, stream_silence_s=0.8,
-        last_silence_s=2.0, first_refusal_s=0.2, last_refusal_s=1.0,
+        last_retry_s=0.3, stable_s=2.0, ack_s=0.3, data_s=0.3, calm_s=0.01, look_s=0.1,
+        stream_silence_s=0.8, last_silence_s=2.0, first_refusal_s=0.2, last_refusal_s=1.0,
     ),
     patience=Patience(
         grace_s=0.25, confirm_s=1.2, first_retry_s=0.05, last_retry_s=0.5, fallback_s=0.2,

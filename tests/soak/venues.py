@@ -1,13 +1,12 @@
 """The venues of a soak, a process: simulators side by side, each misbehaving as the plan says.
 
-Says where they are, then, when asked, how far they are or what finally is the truth: the bars as
-their history shows them once all is over.
+Says where they are, and when asked writes down what finally is the truth: the bars as their history
+shows them once all is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -29,13 +28,14 @@ LINGER_S = 3_600.0
 def simulator(plan: Plan, venue: str) -> Simulator:
     return Simulator(
         plan.candles(venue), HOURLY, venue=VENUES[venue], speed=3600.0 * plan.pace,
-        start_at=plan.start_at(venue), bars=plan.bars, linger=LINGER_S, scenario=plan.scenario(venue),
+        start_at=plan.start_at(venue), bars=plan.played, linger=LINGER_S,
+        scenario=plan.scenario(venue),
     )  # fmt: skip
 
 
 def final(name: str, venue: Simulator, symbol: str) -> Bars:
     """Return all bars that the venue's history shows now, with the columns that the venue has."""
-    now, tape = venue.clock.end_ms, venue.market.tapes[symbol]
+    now, tape = venue.now_ms(), venue.market.tapes[symbol]
     change = venue._answerer._wrong_rows(set(), now, tape)
     shown = list(tape.klines(Query(len(tape.bars)), now, change))
     case = next(case for case in CASES if case.name == name)
@@ -71,12 +71,8 @@ async def serve() -> None:
             await stack.enter_async_context(venue)
         say({"urls": {name: [v.ws_url, v.rest_url] for name, v in venues.items()}})
         async for command in commands:
-            if command["op"] == "truth":
-                write_truth(venues, Path(command["path"]))
-                say(summary(venues))
-            else:
-                say({"over": all(v.now_ms() >= v.clock.end_ms for v in venues.values())})
-    sys.stdout.flush()
+            write_truth(venues, Path(command["path"]))
+            say(summary(venues))
 
 
 if __name__ == "__main__":

@@ -82,19 +82,21 @@ def _truth_of(tables: dict[str, NDArray[np.float64]], stream: Stream) -> Bars:
 
 
 def _judge(plan: Plan, lane: Lane, journal: JournalReader, truth: Bars) -> Judged:
-    stream, bars = lane.stream, journal.bars(lane.stream)
-    entries = _entries(journal, stream)
+    stream, bars = lane.stream, _up_to(plan, journal.bars(lane.stream))
+    entries = [e for e in _entries(journal, stream) if e.decision.bar_open <= plan.judged_to]
     newest = list({e.decision.bar_open: e.decision for e in entries}.values())
-    truth = truth[int(truth.open_time.searchsorted(bars.open_time[0])) :]
-    slots = truth.open_time[truth.open_time >= newest[0].bar_open].tolist()
+    begin = newest[0].bar_open if newest else plan.played_from
+    truth = _up_to(plan, truth)
+    truth = truth[truth.open_time.searchsorted(bars.open_time[0] if len(bars) else begin) :]
+    slots = truth.open_time[truth.open_time >= begin].tolist()
     decided = [decision.bar_open for decision in newest]
     again = _replayed(lane, truth, newest, from_listing=journal.from_listing(stream))
-    revised = _revised(journal, stream)
+    revised = [at for at in _revised(journal, stream) if at <= plan.judged_to]
     first = [entry for entry in entries if not entry.decision.revision]
     return Judged(
         stream=stream,
         slots=len(slots),
-        first=newest[0].bar_open,
+        first=begin,
         missing=tuple(sorted(set(slots) - set(decided))),
         surplus=tuple(sorted(set(decided) - set(slots))),
         wrong=tuple(
@@ -111,10 +113,17 @@ def _judge(plan: Plan, lane: Lane, journal: JournalReader, truth: Bars) -> Judge
     )
 
 
+def _up_to(plan: Plan, bars: Bars) -> Bars:
+    """Leave out what was played after the judged slots."""
+    return bars[: int(bars.open_time.searchsorted(plan.judged_to + 1))]
+
+
 def _replayed(
     lane: Lane, truth: Bars, newest: Sequence[Decision], *, from_listing: bool
 ) -> dict[int, Decision]:
     """Decide the truth from the first decided bar on, warmed with what lies before it."""
+    if not newest:
+        return {}
     first, stop = truth.open_time.searchsorted([newest[0].bar_open, newest[-1].bar_open + 1])
     engine = Engine([lane])
     past = truth[max(0, first - engine.history(lane.stream)) : first]
