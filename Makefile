@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak fuzz unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak fuzz fuzz-atheris unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -22,6 +22,9 @@ soak: $(VENV)/.dev ## a year of misbehaving venues, with kill -9; BARS=8760 and 
 
 fuzz: $(VENV)/.dev ## broken frames through every parser; FRAMES=1000000 by default
 	$(BIN)/python tests/contract/fuzz.py $(or $(FRAMES),1000000) $(SEED)
+
+fuzz-atheris: $(VENV)/.dev ## the same led by coverage, where atheris is installed; SECONDS=300 by default
+	$(BIN)/python tests/contract/fuzz_atheris.py $(or $(SECONDS),300)
 
 unit: ## the systemd unit, judged by systemd itself
 	systemd-analyze security --offline=true --threshold=25 --no-pager systemd/candled.service

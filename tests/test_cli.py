@@ -604,7 +604,7 @@ def test_a_daemon_without_broker_and_venue_runs_until_it_is_told_to_stop(
 
 
 def test_check_names_every_problem_at_once(made: Path, tmp_path: Path):
-    """`check` tries all that `run` needs; a broker and a venue that are away are two problems."""
+    """`check` tries all that `run` needs: a broker that is away, a venue's REST, its pushes."""
     code, out, err = run("check", "--config", config(tmp_path))
     assert (code, err) == (75, "")
     said = [line.split(":")[0].split() for line in out.splitlines()]
@@ -613,6 +613,7 @@ def test_check_names_every_problem_at_once(made: Path, tmp_path: Path):
         ["ok", "bundle"],
         ["ok", "state"],
         ["problem", "mqtt"],
+        ["problem", "exchanges.binance"],
         ["problem", "exchanges.binance"],
     ]
     (made / "model.ubj").unlink()

@@ -190,6 +190,27 @@ def test_what_a_venue_does_not_have_is_told_before_anything_runs(tmp_path: Path,
     assert any(said in problem for problem in problems_found), problems_found
 
 
+@pytest.mark.parametrize(
+    ("dialect", "symbol", "interval", "said"),
+    [
+        ("ccxt:kucoin", "BTC-USDT", "3d", "streams.0.interval: ccxt:kucoin has no 3d bars; it has"),
+        ("ccxt:kucoin", "BTCUSDT", "1h", "did you mean 'BTC-USDT'?"),
+        ("ccxt:kucoinn", "BTC-USDT", "1h", "no exchange 'kucoinn'; did you mean 'ccxt:kucoin'?"),
+        ("ccxt:zaif", "BTC-JPY", "1h", "exchanges.binance.dialect: ccxt has no bars of zaif; take"),
+        ("ccxt:kucoin", "BTC-USDT", "1h", ""),
+    ],
+)
+def test_a_venue_of_ccxt_is_held_to_what_ccxt_says(
+    tmp_path: Path, dialect: str, symbol: str, interval: str, said: str
+):
+    """The library's own timeframes and names, before anything is asked."""
+    pytest.importorskip("ccxt", reason="ccxt is an optional dependency")
+    text = LEAST.replace("binance-spot", dialect).replace("BTCUSDT", symbol, 1)
+    (tmp_path / "config.toml").write_text(text.replace('"1h"', f'"{interval}"'))
+    problems_found = venue_problems(load_config(tmp_path / "config.toml"))
+    assert [said in problem for problem in problems_found] == [True] * bool(said)
+
+
 def test_what_every_venue_has_is_no_problem(tmp_path: Path):
     """A stream that is spelled as its venue does passes, for every dialect."""
     for name, venue in VENUES.items():

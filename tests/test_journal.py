@@ -204,6 +204,18 @@ def test_history_does_not_replace_what_was_decided_on(tmp_path: Path):
     assert rows(tmp_path, "SELECT source FROM bars ORDER BY open_time") == [("backfill",), ("ws",)]
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_later_history_does_not_say_where_the_listing_begins(tmp_path: Path, listed: bool):  # noqa: FBT001
+    """Only one that begins where the stream does, or before, knows whether anything is earlier."""
+    with opened(tmp_path) as journal:
+        journal.store_history(BTC, Bars.of([bar(4), bar(5)]), from_listing=listed)
+        for later in ([bar(5), bar(8)], []):
+            journal.store_history(BTC, Bars.of(later), from_listing=not listed)
+            assert journal.from_listing(BTC) is listed
+        journal.store_history(BTC, Bars.of([bar(2)]), from_listing=not listed)
+        assert journal.from_listing(BTC) is not listed
+
+
 @pytest.mark.parametrize("price", [NAN, float("inf"), -float("inf")])
 def test_a_price_that_is_no_number_is_refused(tmp_path: Path, price: float):
     """A bar or history with a price that is not finite is refused whole, and says so."""

@@ -51,7 +51,7 @@ class Life:
         self.at = history
         self._start()
         for stream, series in SERIES.items():
-            self.tell([self._history(stream, series[:history])])
+            self.tell([self._history(stream, series[:history], from_listing=from_listing)])
 
     def _start(self) -> None:
         self.journal = open_journal(self.folder)
@@ -77,9 +77,9 @@ class Life:
             queue = queue[size:]
         self.service._handle(queue)
 
-    def _history(self, stream: Stream, bars: Bars) -> History:
+    def _history(self, stream: Stream, bars: Bars, *, from_listing: bool) -> History:
         self.bars[stream] |= {bar.open_time: bar for bar in bars}
-        return History(stream, bars, from_listing=self.from_listing)
+        return History(stream, bars, from_listing=from_listing)
 
     def live(self, count: int) -> list[FeedEvent]:
         """Return the next bars of both streams, in turn."""
@@ -90,11 +90,17 @@ class Life:
             self.bars[stream][bar.open_time] = bar
         return [BarClosed(stream, bar, Source.WS, 1, bar.close_time + 9) for stream, bar in told]
 
-    def anew(self, lost: int, count: int) -> list[FeedEvent]:
-        """Lose some bars, and return the ones that follow as histories: they are not decided."""
+    def anew(self, lost: int, count: int, reach: bool) -> list[FeedEvent]:  # noqa: FBT001
+        """Lose some bars, and return the ones that follow as histories: they are not decided.
+
+        `reach` is whether the venue says that it has no bar before these.
+        """
         start = self.at + lost
         self.at = start + count
-        return [self._history(stream, SERIES[stream][start : self.at]) for stream in (BTC, ETH)]
+        return [
+            self._history(stream, SERIES[stream][start : self.at], from_listing=reach)
+            for stream in (BTC, ETH)
+        ]
 
     def revised(self, back: int, factor: float) -> list[FeedEvent]:
         """Return the revision of the stored bar that so many lie after, as a feed reports it."""
@@ -187,14 +193,14 @@ STEPS = st.lists(
             st.sampled_from([0.94, 1.0, 1.05, 1.0000001]),
         ),
         st.tuples(st.just("lost"), st.integers(1, 3)),
-        st.tuples(st.just("anew"), st.integers(0, 3), st.integers(1, 6)),
+        st.tuples(st.just("anew"), st.integers(0, 3), st.integers(0, 6), st.booleans()),
         st.tuples(st.just("restart")),
     ),
     max_size=14,
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, sizes=st.lists(st.integers(1, 9), max_size=6), listed=st.booleans())
 def test_the_newest_decisions_are_those_of_the_final_bars(
     tmp_path_factory: pytest.TempPathFactory,

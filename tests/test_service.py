@@ -638,6 +638,8 @@ FORBIDDEN = {
     "joblib",
     "scipy",
     "xgboost",
+    "ccxt",
+    "aiohttp",
     "candled.lab",
     "candled.offline",
     "candled_adapters.artifacts.notebook",
@@ -669,23 +671,24 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def test_the_live_process_has_no_pickle_reader_and_no_training_library(tmp_path: Path):
-    """A daemon built from configuration and bundle, started and stopped, imports none of them."""
-    bundle(tmp_path / "model")
-    config = tmp_path / "config.toml"
+def live_modules(folder: Path, dialect: str, symbol: str) -> set[str]:
+    """Build a daemon from configuration and bundle, start and stop it; return what it imported."""
+    bundle(folder / "model")
+    config = folder / "config.toml"
     config.write_text(
-        """
+        f"""
         mqtt.url = "mqtt://127.0.0.1:9"
         log.decisions = "decisions.jsonl"
         [exchanges.binance]
-        dialect = "binance-spot"
+        dialect = "{dialect}"
         ws_url = "ws://127.0.0.1:9"
         rest_url = "http://127.0.0.1:9"
         [[streams]]
         exchange = "binance"
-        symbols = ["BTCUSDT"]
+        symbols = ["{symbol}"]
         interval = "1h"
         bundle = "model"
+        any_symbol = true
         """
     )
     done = subprocess.run(
@@ -696,6 +699,18 @@ def test_the_live_process_has_no_pickle_reader_and_no_training_library(tmp_path:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    modules = set(json.loads(done.stdout.splitlines()[-1]))
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_live_process_has_no_pickle_reader_and_no_training_library(tmp_path: Path):
+    """It imports none of them, and no library of an exchange that is not configured."""
+    modules = live_modules(tmp_path, "binance-spot", "BTCUSDT")
     assert {"candled.service", "candled_adapters.feeds.feed", "numpy"} <= modules
     assert modules & FORBIDDEN == set()
+
+
+def test_a_venue_of_ccxt_brings_ccxt_and_nothing_else_that_is_forbidden(tmp_path: Path):
+    """The library is imported when a configuration asks for it."""
+    pytest.importorskip("ccxt", reason="ccxt is an optional dependency")
+    modules = live_modules(tmp_path, "ccxt:binance", "BTC-USDT")
+    assert modules & FORBIDDEN == {"ccxt", "aiohttp"}

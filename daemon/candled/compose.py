@@ -35,12 +35,14 @@ from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.journal import Journal, open_journal
 from candled.notify import notify
-from candled.ports import Clock, Sink
+from candled.ports import Clock, Feed, Sink
 from candled.service import Service
 from candled.tally import Tally
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
-from candled_adapters.exchanges.registry import DIALECTS, dialect_problem, interval_problem
+from candled_adapters.exchanges.ccxt_venue import CcxtVenue
+from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
 from candled_adapters.feeds.backlog import Patience
+from candled_adapters.feeds.ccxt_feed import CcxtFeed, CcxtSettings
 from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
@@ -130,13 +132,15 @@ def load_lanes(config: Config, source: Path) -> list[Lane]:
 
 def venue_problems(config: Config) -> list[str]:
     """Return what the venues' documents say against dialects, symbols and intervals."""
-    problems = [
-        f"exchanges.{name}.dialect: {problem}"
-        for name, part in config.exchanges.items()
-        if (problem := dialect_problem(part.dialect))
-    ]
+    problems: list[str] = []
+    venues: dict[str, Venue] = {}
+    for name, exchange in config.exchanges.items():
+        try:
+            venues[name] = live_venue(exchange.dialect)
+        except ValueError as error:
+            problems.append(f"exchanges.{name}.dialect: {error}")
     for index, part in enumerate(config.streams):
-        venue = DIALECTS.get(config.exchanges[part.exchange].dialect)
+        venue = venues.get(part.exchange)
         if venue is None:
             continue
         said = [(f"symbols.{at}", venue.symbol_problem(s)) for at, s in enumerate(part.symbols)]
@@ -209,14 +213,23 @@ def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:
     return lambda exchange: clocks.get(exchange, wall_time)
 
 
-def _feed(name: str, config: ExchangeConfig) -> VenueFeed:
-    dialect = DIALECTS[config.dialect]
+def _feed(name: str, config: ExchangeConfig) -> Feed:
+    venue = live_venue(config.dialect)
+    patience = _patience(config)
+    if isinstance(venue, CcxtVenue):
+        return CcxtFeed(
+            name,
+            venue,
+            websocket_base=config.ws_url,
+            rest_base=config.rest_url,
+            settings=CcxtSettings(patience=patience, max_skew_s=config.max_skew_s),
+        )
     return VenueFeed(
         name,
-        dialect,
-        websocket_base=config.ws_url or dialect.websocket_base,
-        rest_base=config.rest_url or dialect.rest_base,
-        settings=FeedSettings(patience=_patience(config)),
+        venue,
+        websocket_base=config.ws_url or venue.websocket_base,
+        rest_base=config.rest_url or venue.rest_base,
+        settings=FeedSettings(patience=patience, max_skew_s=config.max_skew_s),
     )
 
 

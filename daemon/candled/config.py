@@ -134,6 +134,8 @@ class ExchangeConfig(_Part):
     ws_url: Annotated[str, AfterValidator(_ws_url)] | None = None
     """Another host than the venue's own, e.g. a regional one or the simulator."""
     rest_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    max_skew_s: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds by which its clock may differ from this machine's, or inf, as for the simulator."""
     audit: Literal["correct", "flag", "off"] = "correct"
     """What follows when the venue's history shows a bar otherwise than it came: a correction, or
     only a word of it; off: it is not asked."""

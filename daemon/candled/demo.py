@@ -193,6 +193,7 @@ format = "json"
 dialect = "binance-spot"
 ws_url = "{simulator.ws_url}"
 rest_url = "{simulator.rest_url}"
+max_skew_s = inf
 
 [[streams]]
 exchange = "demo"

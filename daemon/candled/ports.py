@@ -81,6 +81,8 @@ class Hazard(StrEnum):
     """A closed bar came after a later one had gone out."""
     INVALID_BAR = "invalid_bar"
     """A bar breaks one of the rules of a sane bar."""
+    PARTIAL_BAR = "partial_bar"
+    """A bar was pushed as closed before its end."""
     MISSING_BAR = "missing_bar"
     """A bar is due and was not pushed."""
     GAP = "gap"

@@ -177,9 +177,10 @@ class Service:
 
         It may come in the middle of a stream's life, when the bars since its last one are lost.
         """
-        stream, from_listing = event.stream, event.from_listing
-        self._journal.store_history(stream, event.bars, from_listing=from_listing)
+        stream = event.stream
+        self._journal.store_history(stream, event.bars, from_listing=event.from_listing)
         bars = self._journal.bars(stream, self._engine.history(stream))
+        from_listing = self._journal.from_listing(stream)
         self._engine.warm(stream, bars, from_listing=from_listing)
         log.info("history", stream=stream.path, bars=len(event.bars))
 

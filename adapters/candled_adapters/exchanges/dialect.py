@@ -59,6 +59,11 @@ class Closing(StrEnum):
     SUCCESSOR = "successor"
     """The venue never says so: REST, read after the bar's end, must show it with a later one."""
 
+    @property
+    def mark(self) -> str:
+        """How bars that are closed by it are marked: ``flagged``, or ``inferred``."""
+        return "flagged" if self is Closing.FLAG else "inferred"
+
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
@@ -81,7 +86,7 @@ class Kline:
     closed: bool
     """Whether the venue says that the bar is final."""
     event_ms: int
-    """Venue time of the push (UTC ms)."""
+    """Venue time of the push (UTC ms); 0 where the venue does not say it."""
 
 
 class Sign(NamedTuple):

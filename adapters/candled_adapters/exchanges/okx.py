@@ -257,13 +257,13 @@ def _subscription(op: str, number: int, streams: Sequence[Stream]) -> Subscripti
 
 
 def _kline(symbol: str, name: str, row: _Row) -> Kline:
-    """Read a row; a closed one proves that its end has passed, an open one that it has begun."""
+    """Read a row; the venue tells no time of the push."""
     open_time = int(row[0])
     end, closed = close_ms(open_time, Interval(name)), row[8] == _CLOSED
     base, quote = float(row[_base_column(symbol)]), float(row[7])
     prices = (float(row[1]), float(row[2]), float(row[3]), float(row[4]))
     bar = Bar(open_time, *prices, base, end, quote, ABSENT, ABSENT, ABSENT)
-    return Kline(symbol, name, bar, closed, end + 1 if closed else open_time)
+    return Kline(symbol, name, bar, closed, 0)
 
 
 def _base_column(symbol: str) -> int:

@@ -81,7 +81,7 @@ class Nature:
     """Most rows in one answer."""
     closing: Closing = Closing.FLAG
     reach: int | None = None
-    """How many bars back it goes; None when to the listing."""
+    """How many bars back it goes; None when to the listing, 0 when that is not known."""
     by_span: bool = False
     """A page is a span of time, and may hold few bars although older ones exist."""
 

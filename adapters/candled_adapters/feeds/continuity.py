@@ -128,6 +128,12 @@ class Continuity:
             return events + self._standing.settle(StreamState.HOLDING, self._order.waiting())
         return events if refused else events + self._live()
 
+    def early(self, bar: Bar, moment: Moment) -> list[FeedEvent]:
+        """Take note of a bar that was pushed as closed before its end: it cannot be."""
+        self.silent_since = moment.local_s
+        text = f"the bar of {iso(bar.open_time)} was pushed as closed before its end"
+        return [self._order.incident(Hazard.PARTIAL_BAR, Act.DROP, text, moment, bar.open_time)]
+
     def seen(self, open_time: int, moment: Moment) -> None:
         """Take note that a bar was pushed as open: what ended before it may be had by REST."""
         self.silent_since = moment.local_s
@@ -313,7 +319,7 @@ class Continuity:
     def _is_out_of_reach(self, read: Read, rows: Rows) -> bool:
         """Whether the next bar lies further back than the venue's history goes."""
         reach, next_one, opens = self._nature.reach, self._order.next, rows.bars.open_time
-        if reach is None or next_one is None or self._gathering or not len(opens):
+        if not reach or next_one is None or self._gathering or not len(opens):
             return False
         slots = (read.server_ms - next_one) / self._interval.typical_ms
         return read.sure and slots >= reach * _REACH_SHARE and int(opens[0]) > next_one

@@ -7,7 +7,6 @@ machines, a session that brings the machines' wishes to REST and what they let o
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +18,7 @@ from candled_adapters.feeds.backlog import Nature, Patience
 from candled_adapters.feeds.budget import Allowance
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.line import Common
-from candled_adapters.feeds.rest import NotAnsweredError, Rest
+from candled_adapters.feeds.rest import Rest
 from candled_adapters.feeds.session import Session
 from candled_adapters.feeds.shard import Shard
 from candled_adapters.feeds.socket import SocketSettings
@@ -84,36 +83,13 @@ class VenueFeed:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._session.start(tasks)
-                    tasks.create_task(self._first_contact(rest, machines, self._session))
+                    # Neither waits for the other: without REST what is pushed is kept until REST
+                    # can say what lies before it; without a connection REST has what is due.
+                    tasks.create_task(self._session.make_contact(patience))
                     for shard in self._shards(machines, self._session):
                         tasks.create_task(shard.run())
             finally:
                 self._session = None
-
-    async def _first_contact(
-        self, rest: Rest, machines: list[Continuity], session: Session
-    ) -> None:
-        """Ask the venue's time: what closes from then on is to be decided.
-
-        Neither waits for the other: without REST what is pushed is kept until REST can say what
-        lies before it; without a connection REST is asked for what is due.
-        """
-        pause = self._settings.patience.first_retry_s
-        while True:
-            try:
-                server_ms = await rest.server_time(time.monotonic())
-            except NotAnsweredError as error:
-                problem = str(error)
-                session.post([e for m in machines for e in m.concern("rest", problem)])
-                await asyncio.sleep(max(pause, error.wait_s))
-                pause = min(2.0 * pause, self._settings.patience.last_retry_s)
-                continue
-            moment = session.moment()
-            for machine in machines:
-                session.post(machine.concern("rest", None))
-                machine.contacted(server_ms, moment)
-                session.arm(machine)
-            return
 
     def _shards(self, machines: list[Continuity], session: Session) -> Iterable[Shard]:
         """Part the streams by how many a connection may carry."""

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Never, Protocol
+from typing import Final, Never, Protocol
 
 from candled.core.bar import Bar, Stream
 from candled.ports import Act, FeedEvent, Hazard
@@ -30,6 +30,8 @@ from candled_adapters.feeds.pushed import Moment
 from candled_adapters.feeds.session import Session
 from candled_adapters.feeds.socket import Ending, Say, Socket, SocketSettings
 from candled_adapters.feeds.stats import SourceStats
+
+_EARLY_MS: Final = 1_000  # clocks at a venue's two ends may differ by so much
 
 
 class Owner(Protocol):
@@ -144,6 +146,8 @@ class Line:
         """Judge what the venue has not answered for `ack_s`; return what is to go out."""
         now, events = time.monotonic(), list[FeedEvent]()
         for number, asked in list(self._pending.items()):
+            if self._pending.get(number) is not asked:
+                continue  # asked for again meanwhile, under the same name
             if asked.sent_s is None or now - asked.sent_s < ack_s:
                 continue
             del self._pending[number]
@@ -217,19 +221,38 @@ class Line:
         self.data_s = moment.local_s
         machines = self._machines.by_push.get((kline.symbol, kline.interval), [])
         self._stats.unasked += kline.closed and not machines
-        if kline.closed and machines and _plausible(kline.bar, kline.event_ms):
-            self._session.clock.observe(kline.event_ms)
-            if kline.event_ms > moment.venue_ms:
-                moment = replace(moment, venue_ms=kline.event_ms)
+        early = kline.closed and self._is_early(kline, moment)
+        if kline.closed and machines and not early:
+            moment = self._at_least(kline, moment)
         events: list[FeedEvent] = []
         for machine in machines:
-            if kline.closed:
+            machine.heard(moment.local_s)
+            if early:
+                events += machine.early(kline.bar, moment)
+            elif kline.closed:
                 events += machine.push(kline.bar, moment, self.number)
             else:
                 machine.seen(kline.bar.open_time, moment)
             if machine.wants_rest:
                 self._session.arm(machine)
         return events
+
+    def _is_early(self, kline: Kline, moment: Moment) -> bool:
+        """Whether a bar that is called closed has not ended, by the push's own time.
+
+        Where it tells none, by our idea of the venue's, which may be a second of ours late.
+        """
+        second_ms = int(1.0 / self._session.clock.local_seconds(1.0))
+        told_ms = kline.event_ms or moment.venue_ms + second_ms
+        return told_ms < kline.bar.close_time - _EARLY_MS
+
+    def _at_least(self, kline: Kline, moment: Moment) -> Moment:
+        """Return a moment that is not before the bar's end; tell the clock what the push shows."""
+        shown_ms = kline.event_ms or kline.bar.close_time + 1
+        if not _plausible(kline.bar, shown_ms):
+            return moment
+        self._session.clock.observe(shown_ms)
+        return replace(moment, venue_ms=max(moment.venue_ms, shown_ms))
 
     def _malformed(self, sample: str) -> None:
         self._stats.malformed += 1

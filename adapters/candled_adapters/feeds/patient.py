@@ -16,7 +16,8 @@ from typing import TypeVar
 from candled.core.bar import Stream
 from candled_adapters.exchanges.dialect import Rows
 from candled_adapters.feeds.backlog import Read
-from candled_adapters.feeds.rest import NotAnsweredError, Rest
+from candled_adapters.feeds.questions import NotAnsweredError
+from candled_adapters.feeds.rest import Rest
 
 T = TypeVar("T")
 

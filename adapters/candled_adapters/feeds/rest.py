@@ -6,15 +6,12 @@ decides when to ask again.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 import httpx
 
 from candled.core.bar import Stream
-from candled.core.clock import ClockSample
 from candled.ports import Act, Hazard
 from candled_adapters.exchanges.dialect import (
     Dialect,
@@ -26,34 +23,14 @@ from candled_adapters.exchanges.dialect import (
 )
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.budget import Budget
+from candled_adapters.feeds.questions import Door, NotAnsweredError, ServerTime
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 
+__all__ = ["NotAnsweredError", "Rest", "clipped"]
+
 T = TypeVar("T")
-_SHORT_WAIT_S: Final = 5.0
 _JSON: Final = {"Content-Type": "application/json"}
-
-
-class NotAnsweredError(Exception):
-    """REST did not answer with data; the text says why."""
-
-    def __init__(
-        self, reason: str, kind: RefusalKind = RefusalKind.FAILED, wait_s: float = 0.0
-    ) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.wait_s = wait_s
-        """How long the venue wants to be left alone; 0 when it did not say."""
-
-    @property
-    def unknown(self) -> bool:
-        """Whether the venue does not know the stream."""
-        return self.kind is RefusalKind.UNKNOWN_STREAM
-
-    @property
-    def final(self) -> bool:
-        """Whether asking again is pointless."""
-        return self.kind in (RefusalKind.UNKNOWN_STREAM, RefusalKind.REJECTED)
 
 
 class Rest:
@@ -71,39 +48,19 @@ class Rest:
         self._told = told
         self._dialect = dialect
         self._client = client
-        self._clock = clock
         self._stats = stats
         self._budget = Budget(dialect.limits.questions, dialect.limits.question_window_s)
-        self._asking_time = asyncio.Lock()
-        self._closed_until = 0.0
-        self._time_asked = 0.0
-        self._time_failure: NotAnsweredError | None = None
-        self._server_ms = 0
+        self._door = Door()
+        self._time = ServerTime(
+            clock, step_ms=dialect.limits.time_step_ms, allowed=self._allowed, ask=self._ask_time
+        )
 
     async def server_time(self, after: float) -> int:
         """Return a server time asked for at or after `after` (local monotonic s)."""
-        async with self._asking_time:
-            if self._time_asked < after:
-                await self._sample()
-            if self._time_failure is not None:
-                failure = self._time_failure
-                raise NotAnsweredError(str(failure), failure.kind, failure.wait_s)
-            return self._server_ms
+        return await self._time.at(after)
 
-    async def _sample(self) -> None:
-        """Ask once; all who wait share the answer, or that there was none."""
-        self._time_asked = asked = time.monotonic()
-        try:
-            await self._allowed()
-            asked = time.monotonic()
-            server_ms = await self._ask(self._dialect.time_request(), self._dialect.parse_time)
-        except NotAnsweredError as error:
-            self._time_failure = error
-            return
-        self._time_failure = None
-        self._server_ms = server_ms
-        step_ms = self._dialect.limits.time_step_ms
-        self._clock.add(ClockSample(asked, time.monotonic(), server_ms, step_ms))
+    async def _ask_time(self) -> int:
+        return await self._ask(self._dialect.time_request(), self._dialect.parse_time)
 
     async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
         """Return the answer to `read`, and nothing that it did not ask for."""
@@ -116,11 +73,7 @@ class Rest:
     async def _allowed(self, *, urgent: bool = True) -> None:
         """Wait for the venue's limits and its Retry-After, or say that this takes long."""
         await (self._budget.spend() if urgent else self._budget.spare())
-        while (left := self._closed_until - time.monotonic()) > 0:
-            if left > _SHORT_WAIT_S:
-                reason = f"the venue wants to be left alone for {left:.0f} s"
-                raise NotAnsweredError(reason, RefusalKind.RATE_LIMIT, left)
-            await asyncio.sleep(left)
+        await self._door.opened()
 
     async def _ask(self, request: Request, parse: Callable[[bytes], T]) -> T:
         self._stats.rest_requests += 1
@@ -146,8 +99,7 @@ class Rest:
         if refusal is None:
             return
         if refusal.retry_after_s > 0:
-            until = time.monotonic() + refusal.retry_after_s
-            self._closed_until = max(self._closed_until, until)
+            self._door.close(refusal.retry_after_s)
             wait = f"REST is left alone for {refusal.retry_after_s:g} s"
             self._told(Hazard.RATE_LIMIT, Act.HOLD, f"{refusal.text}; {wait}")
         raise self._failure(refusal.text, refusal.kind, refusal.retry_after_s)

@@ -11,37 +11,21 @@ import heapq
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from candled.core.bar import Stream
 from candled.ports import Act, Emit, FeedEvent, Hazard, Incident
-from candled_adapters.exchanges.dialect import Rows
-from candled_adapters.feeds.backlog import Read
+from candled_adapters.feeds.backlog import Patience, Read
 from candled_adapters.feeds.clockwatch import ClockWatch
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
-from candled_adapters.feeds.rest import NotAnsweredError
+from candled_adapters.feeds.questions import NotAnsweredError, Questions
 from candled_adapters.feeds.venuetime import VenueTime
 
 _TIME_SAMPLES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 _TIME_EVERY_S: Final = 30.0
 _CROWD_S: Final = 60.0
 _AUDIT_S: Final = 0.5
-
-
-class Answers(Protocol):
-    """What is asked of a venue's history. Both raise `NotAnsweredError`."""
-
-    async def server_time(self, after: float) -> int:
-        """Return a server time (UTC ms) asked for at or after `after` (local monotonic s)."""
-        ...
-
-    async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
-        """Return the answer to `read`, and nothing that it did not ask for.
-
-        What is not urgent waits until the venue's limits have room to spare.
-        """
-        ...
 
 
 class Session:
@@ -51,12 +35,13 @@ class Session:
         self,
         exchange: str,
         clock: VenueTime,
-        rest: Answers,
+        rest: Questions,
         machines: Sequence[Continuity],
         emit: Emit,
         *,
         questions: int,
     ) -> None:
+        """Ask `rest` at most so many `questions` at once."""
         self.clock = clock
         self._exchange = exchange
         self._rest = rest
@@ -77,7 +62,7 @@ class Session:
         self._tasks: asyncio.TaskGroup
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Start what runs beside the sockets."""
+        """Start what runs beside the connections."""
         self._tasks = tasks
         tasks.create_task(self._deliver())
         tasks.create_task(self._wake())
@@ -200,11 +185,12 @@ class Session:
         while True:
             await asyncio.sleep(_AUDIT_S)
             for machine in self._machines:
-                read = machine.audit.question(self.moment())
-                if read is not None:
-                    await self._audit(machine, read)
+                if machine.audit.due_s is not None:
+                    await self._audit(machine, machine.audit.question(self.moment()))
 
-    async def _audit(self, machine: Continuity, read: Read) -> None:
+    async def _audit(self, machine: Continuity, read: Read | None) -> None:
+        if read is None:
+            return  # not yet
         try:
             rows = await self._rest.rows(machine.stream, read, urgent=False)
         except NotAnsweredError:
@@ -213,6 +199,25 @@ class Session:
             await self.out(machine.audited(rows, self.moment()))
 
     # --- time --------------------------------------------------------------------------------
+
+    async def make_contact(self, patience: Patience) -> None:
+        """Ask the venue's time until it is told: what closes from then on is to be decided."""
+        pause_s = patience.first_retry_s
+        while True:
+            try:
+                server_ms = await self._rest.server_time(time.monotonic())
+            except NotAnsweredError as error:
+                problem = str(error)
+                self.post([e for m in self._machines for e in m.concern("rest", problem)])
+                await asyncio.sleep(max(pause_s, error.wait_s))
+                pause_s = min(2.0 * pause_s, patience.last_retry_s)
+                continue
+            moment = self.moment()
+            for machine in self._machines:
+                self.post(machine.concern("rest", None))
+                machine.contacted(server_ms, moment)
+                self.arm(machine)
+            return
 
     def came_up(self) -> None:
         """Measure the clock often for a while: the machines will need its rate."""

@@ -60,14 +60,14 @@ class Shard:
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._look_after())
             while True:
-                await self._carry(*await self._open())
+                await self._allowance.connects.spend()
+                await self._carry(*self._open())
                 await asyncio.sleep(self._backoff())
 
     # --- lines ------------------------------------------------------------------------------
 
-    async def _open(self) -> tuple[Line, asyncio.Task[Ending]]:
+    def _open(self) -> tuple[Line, asyncio.Task[Ending]]:
         """Make a line; it asks for everything but what was refused."""
-        await self._allowance.connects.spend()
         line = Line(self._common, self._machines, self)
         line.ask([stream for stream in self._carriers if stream not in self._refusals])
         self._lines[line.number] = line
@@ -99,13 +99,20 @@ class Shard:
         self._failures = 0 if self._is_stable(old) else self._failures + 1
         if self._failures:
             await asyncio.wait({running}, timeout=self._backoff())
-        while not running.done():
-            line, coming = await self._open()
+        while await self._may_connect(running):
+            line, coming = self._open()
             if await self._takes_over(line, coming, old, running):
                 return line, coming
             self._lost(line, coming.result(), spare=True)
             await asyncio.wait({running}, timeout=self._backoff())
         return old, running
+
+    async def _may_connect(self, running: asyncio.Task[Ending]) -> bool:
+        """Wait until the venue allows another connection; False when the old one has ended."""
+        turn = self._tasks.create_task(self._allowance.connects.spend())
+        await asyncio.wait({running, turn}, return_when=asyncio.FIRST_COMPLETED)
+        turn.cancel()
+        return not running.done()
 
     async def _takes_over(
         self, line: Line, coming: asyncio.Task[Ending], old: Line, running: asyncio.Task[Ending]
@@ -270,7 +277,9 @@ class Shard:
         orders = self._watch.look(carried, time.monotonic())
         report = self._session.report
         for stream, why in orders.anew.items():
-            report(Hazard.MUTE_STREAM, Act.RESUBSCRIBE, f"line {line.number}: {why}", stream)
+            if why:
+                told = f"line {line.number}: {why}"
+                report(Hazard.MUTE_STREAM, Act.RESUBSCRIBE, told, stream)
         if orders.anew:
             line.ask_anew(list(orders.anew))
         if orders.over:

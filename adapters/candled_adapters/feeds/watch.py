@@ -62,7 +62,7 @@ class Orders:
     """What is to be done."""
 
     anew: dict[Stream, str] = field(default_factory=dict)
-    """Streams to be subscribed to anew, alone, and why."""
+    """Streams to be subscribed to anew, alone, and why; '' when that is no news."""
     over: str = ""
     """Why the line is to be handed over; empty when it is not."""
     all_mute: bool = False
@@ -143,7 +143,7 @@ class Watch:
             case.handed = True
             orders.over = orders.over or f"{one.stream.path}: {why}"
             return
-        orders.anew[one.stream] = why
+        orders.anew[one.stream] = why if one.missed or case.tries <= _TRIES else ""
 
     def _try(self, one: Watched, now_s: float) -> _Case:
         case = self._cases.setdefault(one.stream, _Case())

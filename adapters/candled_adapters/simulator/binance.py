@@ -23,6 +23,7 @@ that the candles lack (NaN) is sent as zero.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -46,7 +47,7 @@ def push(symbol: str, interval: str, kline: Kline, event_ms: int) -> bytes:
     bar = kline.bar
     trades = count(bar.trades)
     first, last = (kline.first_trade, kline.first_trade + trades - 1) if trades else (-1, -1)
-    name = json.dumps(symbol)
+    name = _quoted(symbol)
     return (
         f'{{"e":"kline","E":{event_ms},"s":{name},"k":{{"t":{bar.open_time},"T":{bar.close_time},'
         f'"s":{name},"i":"{interval}","f":{first},"L":{last},"o":"{decimal(bar.open)}",'
@@ -59,7 +60,7 @@ def push(symbol: str, interval: str, kline: Kline, event_ms: int) -> bytes:
 
 def combined(stream: str, frame: bytes) -> bytes:
     """Wrap a raw push frame as a combined stream does."""
-    return b'{"stream":%s,"data":%s}' % (json.dumps(stream).encode(), frame)
+    return b'{"stream":%s,"data":%s}' % (_quoted(stream).encode(), frame)
 
 
 def rows(klines: Iterable[Kline]) -> bytes:
@@ -127,6 +128,12 @@ def _row(kline: Kline) -> str:
         f'"{decimal(bar.quote_volume)}",{count(bar.trades)},"{decimal(bar.taker_buy_base)}",'
         f'"{decimal(bar.taker_buy_quote)}","0"]'
     )
+
+
+@functools.cache
+def _quoted(name: str) -> str:
+    """Write a name of a few thousand, each time it is pushed, as JSON."""
+    return json.dumps(name)
 
 
 def _json(value: object) -> bytes:

@@ -11,16 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 
 from candled_adapters.simulator.fault import Fault, Listener, Moment, Push, Sent, View
 from candled_adapters.simulator.market import Instant, Market, Tape
 from candled_adapters.simulator.venue import Session, Venue
 
-#: Messages of one instant by stream and whether they are combined; none where there is no bar.
-Frames = dict[tuple[str, bool], Sequence[Sent]]
-#: Sends a message to a connection when its delay has passed.
-Later = Callable[[ServerConnection, Sent], None]
+#: A websocket frame as it goes over the wire, and by how much venue time (ms) it is late.
+Wired = tuple[bytes, int]
+#: What goes out at one instant by stream and whether it is combined; nothing where there is no bar.
+Frames = dict[tuple[str, bool], Sequence[Wired]]
+#: Writes a frame to a connection when its delay (ms) has passed.
+Later = Callable[[ServerConnection, bytes, int], None]
 #: The hooks that are this module's business.
 CHANGING: Final = ("pushes", "shown", "messages", "push_clock")
 SILENCING: Final = "silences"
@@ -88,23 +91,29 @@ class Pusher:
         return Volley(instant, frames, changing, silencing)
 
     def push(self, client: Client, volley: Volley, later: Later) -> int:
-        """Write one instant's frames to a client; return how many they were."""
-        to, count = (client.connection,), 0
-        combined, frames = client.session.combined, volley.frames
+        """Write one instant's frames to a client, at once; return how many they were.
+
+        Its connection is open, and has no extensions: no library needs to look at each frame.
+        """
+        ready: list[bytes] = []
+        late = 0
+        combined, frames, silencing = client.session.combined, volley.frames, volley.silencing
         for name, serial in client.session.streams.items():
             sent = frames.get((name, combined))
             if sent is None:  # subscribed since the frames were encoded
                 sent = self._sent(volley.instant, name, combined, volley.changing)
                 frames[name, combined] = sent
-            if volley.silencing and self._silenced(client, name, serial, volley):
+            if silencing and self._silenced(client, name, serial, volley):
                 continue
-            for message in sent:
-                if message.delay_ms:
-                    later(client.connection, message)
+            for wire, delay_ms in sent:
+                if delay_ms:
+                    later(client.connection, wire, delay_ms)
+                    late += 1
                 else:
-                    broadcast(to, message.data, text=message.text)
-                count += 1
-        return count
+                    ready.append(wire)
+        if ready:
+            client.connection.transport.write(b"".join(ready))
+        return len(ready) + late
 
     def _sent(
         self,
@@ -112,15 +121,16 @@ class Pusher:
         name: str,
         combined: bool,  # noqa: FBT001 - half of a key
         faults: Sequence[Fault] = (),
-    ) -> Sequence[Sent]:
+    ) -> Sequence[Wired]:
         tape = self.tapes.get(name)
         if tape is None:
             return ()
-        if faults:
-            mine = [fault for fault in faults if fault.concerns(tape.symbol)]
-            pushes = self._changed(self._pushes(tape, instant), tape, instant, mine)
-            return _spoilt([self._encoded(tape, push, name, combined) for push in pushes], mine)
-        return [self._encoded(tape, push, name, combined) for push in self._pushes(tape, instant)]
+        pushes = self._pushes(tape, instant)
+        mine = [fault for fault in faults if fault.concerns(tape.symbol)]
+        if mine:
+            pushes = self._changed(pushes, tape, instant, mine)
+        sent = [self._encoded(tape, push, name, combined) for push in pushes]
+        return [_wired(message) for message in (_spoilt(sent, mine) if mine else sent)]
 
     def _pushes(self, tape: Tape, instant: Instant) -> list[Push]:
         # A venue that pushes no bar's end tells it by the first push of the bar that follows.
@@ -157,6 +167,11 @@ class Pusher:
             for fault in volley.silencing
             if fault.hooks.silences and fault.concerns(tape.symbol)
         )
+
+
+def _wired(sent: Sent) -> Wired:
+    opcode = Opcode.TEXT if sent.text else Opcode.BINARY
+    return Frame(opcode, sent.data).serialize(mask=False), sent.delay_ms
 
 
 def _shown(push: Push, view: View, faults: Sequence[Fault]) -> list[Push]:

@@ -17,7 +17,7 @@ from candled_adapters.simulator.market import Query, Tape
 from candled_adapters.simulator.venue import Answer, Asked
 
 #: Largest `limit` of klines by the prefix of its path.
-_MAX_LIMIT: Final = {"/api/v3/": 1000, "/fapi/v1/": 1500}
+_MAX_LIMIT: Final = {"/api/v3/": 1000, "/fapi/v1/": 1500, "/dapi/v1/": 1500}
 _DEFAULT_LIMIT: Final = 500
 
 

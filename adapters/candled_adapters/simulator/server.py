@@ -16,12 +16,11 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from websockets.asyncio.server import Server, ServerConnection, broadcast
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -29,7 +28,7 @@ from candled.core.bar import Bars, Interval
 from candled_adapters.simulator import sockets
 from candled_adapters.simulator.answering import Answerer
 from candled_adapters.simulator.clients import GOING_AWAY, Roster
-from candled_adapters.simulator.fault import Reply, Sent
+from candled_adapters.simulator.fault import Reply
 from candled_adapters.simulator.faults import Faults
 from candled_adapters.simulator.limits import Breach, LimitBook, VenueLimits
 from candled_adapters.simulator.market import Instant, Market
@@ -224,11 +223,10 @@ class Simulator:
             seconds = time.perf_counter() - began
             self.bursts.append(Burst(instant.venue_ms, self.frames_sent - before, seconds))
 
-    def _later(self, connection: ServerConnection, sent: Sent) -> None:
-        """Write a message that is late, in venue time."""
-        wait_s = sent.delay_ms / 1000.0 / self.clock.speed
-        loop = asyncio.get_running_loop()
-        loop.call_later(wait_s, partial(broadcast, [connection], sent.data, text=sent.text))
+    def _later(self, connection: ServerConnection, wire: bytes, delay_ms: int) -> None:
+        """Write a frame that is late, in venue time."""
+        wait_s = delay_ms / 1000.0 / self.clock.speed
+        asyncio.get_running_loop().call_later(wait_s, sockets.write, connection, wire)
 
     async def _mind_faults(self) -> None:
         """While there are faults that act, or a greatest age, look whether they are due."""

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 _HANDSHAKE_S: Final = 300.0  # REST answers share the handshake's time, and may be delayed
 _CLOSE_S: Final = 2.0
@@ -125,6 +126,12 @@ async def goodbye(connection: ServerConnection, code: int, reason: str) -> None:
             await connection.close(code, reason)
     except TimeoutError:
         connection.transport.abort()
+
+
+def write(connection: ServerConnection, wire: bytes) -> None:
+    """Write a frame's bytes, unless the connection has ended."""
+    if connection.state is State.OPEN:
+        connection.transport.write(wire)
 
 
 def reset(connection: ServerConnection) -> None:

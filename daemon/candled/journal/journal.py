@@ -54,12 +54,18 @@ class Journal:
     # --- what the service writes and reads
 
     def store_history(self, stream: Stream, bars: Bars, *, from_listing: bool) -> None:
-        """Store the bars that come before a stream's first decision; those there already stay."""
+        """Store bars that are not decided: before the first decision, or after some were lost.
+
+        Those there already stay. Only bars that begin at the stream's first one or before it can
+        say whether the venue has an earlier one.
+        """
         with self._transaction():
             key = self._key(stream)
-            self._db.write(
-                "UPDATE streams SET from_listing = ? WHERE id = ?", [(int(from_listing), key)]
-            )
+            ((first,),) = self._db.rows(statements.FIRST_BAR, (key,))
+            if first is None or (len(bars) and bars.open_time[0] <= first):
+                self._db.write(
+                    "UPDATE streams SET from_listing = ? WHERE id = ?", [(int(from_listing), key)]
+                )
             self._db.write(statements.INSERT_NEW_BAR, history_rows(key, bars))
 
     def commit(

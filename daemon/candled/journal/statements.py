@@ -27,6 +27,7 @@ _BARS: Final = (
     " taker_buy_base, taker_buy_quote FROM bars WHERE stream = ?"
 )
 BAR: Final = f"{_BARS} AND open_time = ?"
+FIRST_BAR: Final = "SELECT min(open_time) FROM bars WHERE stream = ?"
 NEWEST_BARS: Final = f"{_BARS} ORDER BY open_time DESC LIMIT ?"
 NEWEST_BARS_BEFORE: Final = f"{_BARS} AND open_time < ? ORDER BY open_time DESC LIMIT ?"
 BARS_FROM: Final = f"{_BARS} AND open_time >= ? ORDER BY open_time"

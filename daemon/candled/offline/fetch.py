@@ -23,7 +23,8 @@ from candled_adapters.exchanges.dialect import Closing, Dialect
 from candled_adapters.exchanges.registry import DIALECTS, dialect_problem, interval_problem
 from candled_adapters.feeds.history import Stretch, difference, joined
 from candled_adapters.feeds.patient import Endurance, PatientRest
-from candled_adapters.feeds.rest import NotAnsweredError, Rest
+from candled_adapters.feeds.questions import NotAnsweredError
+from candled_adapters.feeds.rest import Rest
 from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 

@@ -13,7 +13,7 @@ from candled.core.bar import Bars, Stream
 from candled_adapters.exchanges.dialect import RefusalKind, Rows
 from candled_adapters.feeds.backlog import Read
 from candled_adapters.feeds.patient import Endurance, PatientRest
-from candled_adapters.feeds.rest import NotAnsweredError
+from candled_adapters.feeds.questions import NotAnsweredError
 
 STREAM = Stream("x", "BTCUSDT", "1h")
 READ = Read(0, 1, 10, 0, 0)

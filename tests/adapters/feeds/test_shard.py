@@ -19,7 +19,7 @@ from candled_adapters.feeds.backlog import Nature, Patience, Read
 from candled_adapters.feeds.budget import Allowance
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.line import Common
-from candled_adapters.feeds.rest import NotAnsweredError
+from candled_adapters.feeds.questions import NotAnsweredError
 from candled_adapters.feeds.session import Session
 from candled_adapters.feeds.shard import Shard
 from candled_adapters.feeds.socket import SocketSettings
@@ -154,9 +154,7 @@ async def run(
     url = f"{scene.venue.url}/stream"
     async with asyncio.TaskGroup() as tasks:
         session.start(tasks)
-        for machine in machines:
-            machine.contacted(NOW + 1000, session.moment())
-            session.arm(machine)
+        tasks.create_task(session.make_contact(patience))
         for number in range(shards):
             tasks.create_task(Shard(common, url, machines[number::shards]).run())
 
@@ -232,6 +230,21 @@ def test_a_line_that_cannot_be_replaced_goes_on_until_it_is_cut():
         await scene.until(lambda: scene.state("A") is StreamState.DEGRADED)
         scene.venue.refusing = None
         await scene.until(lambda: scene.state("A") is StreamState.LIVE)
+
+    play("A", body)
+
+
+def test_a_cut_is_noticed_while_no_other_line_may_be_made():
+    """A handover must wait and the old line is cut: REST takes over at once, not after the wait."""
+
+    async def body(scene: Scene) -> None:
+        await scene.all_live("A")
+        scene.venue.refusing = (429, "60")
+        await scene.venue.warn(1)
+        await scene.until(lambda: scene.incidents(Hazard.RATE_LIMIT, Act.HOLD))
+        scene.venue.cut(1)
+        await scene.until(lambda: scene.state("A") is StreamState.DEGRADED)
+        assert len(scene.venue.handshakes) == 2
 
     play("A", body)
 

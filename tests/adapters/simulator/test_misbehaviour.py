@@ -48,7 +48,7 @@ def scenario(words: Words) -> Scenario:
         {"kind": "late", "after_bars": 12, "by_s": 450.0},
         {"kind": "again", "after_bars": 15, "back": 2},
         {"kind": "swap", "after_bars": 17, "for_bars": 2},
-        {"kind": "partial", "after_bars": 20, "for_bars": 3},
+        {"kind": "partial", "after_bars": 20, "for_bars": 4},
         {"kind": "alter", "after_bars": 24, "factors": {"price": 3.0}, "rest": False},
         {"kind": "outage", "after_bars": 26, "for_bars": 2},
         {"kind": "outage", "after_bars": 29, "for_bars": 2, "fill": True},
@@ -201,7 +201,7 @@ def test_two_bars_change_places(words: Words):
 def test_an_open_bar_is_called_closed(words: Words):
     """With less than its volume, before the real close."""
     seen = played(words)
-    bars = [seen.of(number) for number in (20, 21, 22)]
+    bars = [seen.of(number) for number in (20, 21, 22, 23)]
     assert all(bar[-1].closed for bar in bars)
     assert any(c.closed and c.volume < bar[-1].volume for bar in bars for c in bar)
 
@@ -210,7 +210,7 @@ def test_an_open_bar_is_called_closed(words: Words):
 def test_pushes_disagree_with_the_tape(words: Words):
     """Three times the price, on the websocket alone."""
     seen = played(words)
-    closes = [c.close for c in seen.of(24) if c.volume > 0]
+    closes = [c.close for c in seen.of(24)]
     assert closes
     assert min(closes) > 2 * seen.truth.high[FIRST + 24]
 
@@ -293,9 +293,8 @@ def test_numbers_change_their_type(words: Words):
 def test_times_are_microseconds(words: Words):
     """The bar's time has 16 digits, and the right push follows."""
     seen = played(words)
-    wrong = [c for c in seen.ears.candles() if c.open_time == seen.slot(41) * 1000]
-    assert wrong
-    assert seen.of(41)
+    wrong = {seen.slot(41) * 1000, seen.slot(42) * 1000}  # the latter where it is the sign
+    assert wrong & {c.open_time for c in seen.ears.candles()}
     assert len(seen.signs(41)) == 1
 
 

@@ -202,7 +202,7 @@ def test_whatever_goes_wrong_the_venue_lives_and_then_tells_the_truth(
     """
 
     async def client(words: Words, venue: Simulator) -> None:
-        while True:
+        while venue.now_ms() < venue.clock.end_ms:
             with contextlib.suppress(OSError, InvalidHandshake):
                 async with dial(words, venue) as ws:
                     ears = Ears(words, ws)
@@ -211,7 +211,7 @@ def test_whatever_goes_wrong_the_venue_lives_and_then_tells_the_truth(
                     await ears.closed()
 
     async def curious(words: Words, venue: Simulator) -> None:
-        while True:
+        while venue.now_ms() < venue.clock.end_ms:
             with contextlib.suppress(httpx.HTTPError):
                 await get(venue, words.question(words.symbol))
             await asyncio.sleep(0.02)
@@ -219,20 +219,18 @@ def test_whatever_goes_wrong_the_venue_lives_and_then_tells_the_truth(
     async def play(words: Words) -> None:
         scenario = random_scenario(seed, 60, (words.symbol, words.other), share=0.7)
         venue = simulator(
-            words, 80, speed=300 / 0.012, start_at=10, bars=60, linger=1.0, scenario=scenario
+            words, 80, speed=300 / 0.012, start_at=10, bars=60, linger=9, scenario=scenario
         )
         async with venue:
             tasks = [asyncio.create_task(work(words, venue)) for work in (client, curious)]
             await until(lambda: venue.now_ms() == venue.clock.end_ms, "the end")
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             venue.faults.clear()
             found = (await rows(words, venue))[:70]
             assert [row[:2] for row in found] == [
                 (bar.open_time, bar.close)
                 for bar in list(venue.market.tapes[words.symbol].bars)[:70]
             ], scenario.toml()
+        await asyncio.gather(*tasks)
 
     async def main() -> None:
         await asyncio.gather(*map(play, ALL))
