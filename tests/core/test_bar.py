@@ -108,6 +108,12 @@ def test_iso_text_reads_back(moment):
     assert round(read.timestamp() * 1000) == moment
 
 
+@pytest.mark.parametrize("number", [10**16, -(10**16), 10**30])
+def test_what_is_no_time_is_told_as_a_number(number):
+    """Messages about strange times must not fail for the times that they tell."""
+    assert iso(number) == str(number)
+
+
 def test_a_stream_names_its_path():
     """Exchange, symbol and interval, as topics and ids have them."""
     assert Stream("okx", "BTC-USDT", "5m").path == "okx/BTC-USDT/5m"

@@ -111,9 +111,15 @@ def _add_months(ms: int, months: int) -> int:
 
 
 def iso(ms: int) -> str:
-    """Format UTC milliseconds as ISO-8601 with ``Z``; milliseconds only where they are not zero."""
+    """Format UTC milliseconds as ISO-8601 with ``Z``; milliseconds only where they are not zero.
+
+    What is beyond the years that can be written so is said as the number that it is.
+    """
     seconds, rest = divmod(ms, 1000)
-    text = _utc(seconds * 1000).strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        text = _utc(seconds * 1000).strftime("%Y-%m-%dT%H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # as the platform has it
+        return str(ms)
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
 
 
