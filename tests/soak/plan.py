@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Final, Self
 
 from candled.core.bar import Bars, Interval, Stream
@@ -27,7 +28,6 @@ from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.scenario import KINDS, Entry, Scenario
 
 HOURLY: Final = Interval("1h")
-HOUR_S: Final = 3_600.0
 WEEK: Final = 168
 #: Four symbols of each venue.
 SYMBOLS: Final = {
@@ -112,40 +112,47 @@ class Plan:
         return generate_many(seed, SYMBOLS[venue], HOURLY, start, before + self.played + 1)
 
     def scenario(self, venue: str) -> Scenario:
-        """Draw what goes wrong on a venue, week by week, in some weeks more than in others."""
-        dice = random.Random(f"{self.seed} {venue} faults")
-        last = self.bars - _QUIET_AFTER
-        entries: list[Entry] = []
-        for begin in range(0, self.bars, WEEK):
-            share = self.density * dice.choice(_SHARES)
-            week = random_scenario(dice.randrange(2**31), WEEK, SYMBOLS[venue], tuple(KINDS), share)
-            shifted = [replace(e, after_bars=begin + (e.after_bars or 0)) for e in week.entries]
-            entries += [e for e in shifted if _QUIET_BEFORE <= (e.after_bars or 0) < last]
-        return Scenario(tuple(self._timed(entry, dice) for entry in entries), f"soak of {venue}")
+        """Return what goes wrong on a venue."""
+        return _scenario(self, venue)
 
-    def _timed(self, entry: Entry, dice: random.Random) -> Entry:
-        """Put an entry into this run's time: hours last moments, but some of what is wrong heals.
 
-        What a stream would wait for until a person has looked (other units, another symbol), or
-        what hides a bar, always heals; what changes a bar does in half of the cases.
-        """
-        said = dict(entry.parameters)
-        match entry.kind:
-            case "clock":
-                said["offset_s"] *= 10 * _LONGER
-            case "late":
-                said["by_s"] *= _LONGER
-            case "mute" | "stall":
-                entry = replace(entry, for_bars=_LONG_SILENCE * (entry.for_bars or 1))
-            case "refuse_rest" | "refuse_handshake" if said["status"] in (418, 429):
-                said["retry_after_s"] = 1
-            case "max_age":
-                said["age_s"] = 2 * self.bar_s
-        heals = entry.kind in ("hide", "other_symbol") or 1000.0 in said.get("factors", {}).values()
-        heals = heals or (entry.kind == "alter" and dice.random() < 0.5)
-        over = (entry.after_bars or 0) + (entry.for_bars or 0)
-        for_s = over * self.bar_s + _HEALING_S if heals else entry.for_s
-        return replace(entry, parameters=said, for_s=for_s)
+@cache
+def _scenario(plan: Plan, venue: str) -> Scenario:
+    """Draw what goes wrong week by week, in some weeks more than in others."""
+    dice = random.Random(f"{plan.seed} {venue} faults")
+    entries: list[Entry] = []
+    for begin in range(0, plan.bars, WEEK):
+        share = plan.density * dice.choice(_SHARES)
+        week = random_scenario(dice.randrange(2**31), WEEK, SYMBOLS[venue], tuple(KINDS), share)
+        entries += [replace(e, after_bars=begin + (e.after_bars or 0)) for e in week.entries]
+    begun = range(_QUIET_BEFORE, plan.bars - _QUIET_AFTER)
+    timed = [_timed(plan, entry, dice) for entry in entries if entry.after_bars in begun]
+    return Scenario(tuple(timed), f"soak of {venue}")
+
+
+def _timed(plan: Plan, entry: Entry, dice: random.Random) -> Entry:
+    """Put an entry into this run's time: hours last moments, but some of what is wrong heals.
+
+    What a stream would wait for until a person has looked (other units, another symbol), or
+    what hides a bar, always heals; what changes a bar does in half of the cases.
+    """
+    said = dict(entry.parameters)
+    match entry.kind:
+        case "clock":
+            said["offset_s"] *= 10 * _LONGER
+        case "late":
+            said["by_s"] *= _LONGER
+        case "mute" | "stall":
+            entry = replace(entry, for_bars=_LONG_SILENCE * (entry.for_bars or 1))
+        case "refuse_rest" | "refuse_handshake" if said["status"] in (418, 429):
+            said["retry_after_s"] = 1
+        case "max_age":
+            said["age_s"] = 2 * plan.bar_s
+    heals = entry.kind in ("hide", "other_symbol") or 1000.0 in said.get("factors", {}).values()
+    heals = heals or (entry.kind == "alter" and dice.random() < 0.5)
+    over = (entry.after_bars or 0) + (entry.for_bars or 0)
+    for_s = over * plan.bar_s + _HEALING_S if heals else entry.for_s
+    return replace(entry, parameters=said, for_s=for_s)
 
 
 def streams() -> list[Stream]:
