@@ -172,7 +172,8 @@ class Session:
     async def _ask(self, machine: Continuity) -> None:
         try:
             server_ms = await self._rest.server_time(machine.fresh_after)
-            read = machine.read(server_ms, sure=not self._doubt)
+            sure = not self.clock.doubt(time.monotonic())  # by this very answer, perhaps
+            read = machine.read(server_ms, sure=sure)
             rows = await self._rest.rows(machine.stream, read)
         except NotAnsweredError as error:
             events = machine.failed(str(error), self.moment(), unknown=error.unknown)

@@ -31,6 +31,8 @@ class Venue:
 
     clock: VenueTime
     ahead_ms: int = 0
+    told: int = 0
+    """How often it told its time."""
     revised: bool = False
     leisurely: list[Read] = field(default_factory=list)
     """What was asked without hurry."""
@@ -39,6 +41,7 @@ class Venue:
 
     async def server_time(self, after: float) -> int:
         del after
+        self.told += 1
         asked = time.monotonic()
         now = time.time_ns() // 1_000_000 + self.ahead_ms
         self.clock.add(ClockSample(asked, time.monotonic(), now, 1))
@@ -130,6 +133,22 @@ def test_a_clock_in_doubt_degrades_and_is_believed_again():
         assert not scene.venue.sure[-1]
 
     play(body, max_skew_s=5.0)
+
+
+def test_a_jump_of_the_clock_is_doubted_by_the_question_that_meets_it():
+    """The server time that jumps proves nothing, even before anybody looks at the clock."""
+
+    async def body(scene: Scene) -> None:
+        await until(lambda: scene.states[-1:] == [StreamState.LIVE])
+        await until(lambda: scene.venue.told >= 3)  # its rate is known
+        asked = len(scene.venue.sure)
+        scene.venue.ahead_ms = 2 * HOUR
+        scene.machine.connected(scene.session.moment())
+        scene.session.arm(scene.machine)
+        await until(lambda: len(scene.venue.sure) > asked)
+        assert not scene.venue.sure[asked]
+
+    play(body)
 
 
 def test_crowds_of_reports_are_told_by_one():
