@@ -26,6 +26,7 @@ from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.simulator.scenario import Entry as Fault
 from soak.plan import HOURLY, LIES, Plan, lanes
 
+_BELIEVED = 10  # slots, a second or so, for which an answer may be used that told a wrong time
 _NEAR = 20  # slots around a wrong one, of which the faults are shown
 
 
@@ -180,7 +181,12 @@ def _groundless(entries: Sequence[Entry], revised: Sequence[int], history: int) 
 
 
 def _is_lie(plan: Plan, stream: Stream, open_time: int) -> bool:
-    return any(fault.kind in LIES for fault in _near(plan, stream, open_time, 1))
+    """Whether a fault can be why a bar was first taken otherwise than it is in the end.
+
+    A wrong time that was told is believed for a moment, not for some slots.
+    """
+    told = any(fault.kind == "clock" for fault in _near(plan, stream, open_time, _BELIEVED))
+    return told or any(fault.kind in LIES for fault in _near(plan, stream, open_time, 0))
 
 
 def _near(plan: Plan, stream: Stream, open_time: int, slots: int) -> list[Fault]:
