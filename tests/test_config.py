@@ -11,9 +11,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from candled.compose import venue_problems
+from candled.compose import info_of, venue_problems
 from candled.config import Config, ConfigError, load_config
+from candled.core.bar import Stream
 from candled_adapters.simulator.venues import VENUES
+from models import lane
 
 SHIPPED = Path(__file__).parents[1] / "config.toml"
 
@@ -217,6 +219,20 @@ def test_what_every_venue_has_is_no_problem(tmp_path: Path):
         text = LEAST.replace("binance-spot", name).replace('"BTCUSDT"', f'"{venue.example}"')
         (tmp_path / "config.toml").write_text(text)
         assert venue_problems(load_config(tmp_path / "config.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "marked"),
+    [("binance-spot", "flagged"), ("okx", "flagged"), ("kraken", "inferred")],
+)
+def test_the_info_says_what_a_venues_bars_are_worth(tmp_path: Path, dialect: str, marked: str):
+    """Of each exchange that a stream uses, and of no other."""
+    text = LEAST.replace("binance-spot", dialect)
+    config = load(tmp_path, f"exchanges.idle = {{ dialect = 'okx' }}\n{text}")
+    info = info_of(config, [lane(Stream("binance", "BTCUSDT", "1h"))], "e1")
+    (name,) = info.exchanges
+    assert (name, info.exchanges[name].dialect) == ("binance", dialect)
+    assert info.exchanges[name].close_source == marked
 
 
 # --- what is refused

@@ -49,7 +49,7 @@ from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings
 from candled_adapters.sinks.payload import model_info
-from candled_adapters.sinks.shapes import Info
+from candled_adapters.sinks.shapes import ExchangeInfo, Info
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 
@@ -190,7 +190,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
     ]
     clocks = {feed.exchange: feed.clock for feed in feeds}
-    info = _info(config, lanes, journal.epoch)
+    info = info_of(config, lanes, journal.epoch)
     sinks: list[Sink] = [MqttSink(broker, _clock_of(clocks), lambda: info, on_acked=tally.acked)]
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
@@ -286,12 +286,19 @@ def _log_settings(config: Config) -> LogSettings:
     )
 
 
-def _info(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
+def info_of(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
+    """Return what the info topic says of what runs."""
     models: dict[str, Model] = {lane.model.digest: lane.model for lane in lanes}
+    used = dict.fromkeys(lane.stream.exchange for lane in lanes)
+    dialects = {name: config.exchanges[name].dialect for name in used}
     return Info(
         version=version("candled"),
         config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         models=tuple(map(model_info, models.values())),
+        exchanges={
+            name: ExchangeInfo(dialect=dialect, close_source=live_venue(dialect).closing.mark)
+            for name, dialect in dialects.items()
+        },
         streams=tuple(sorted(lane.stream.path for lane in lanes)),
         epoch=epoch,
     )

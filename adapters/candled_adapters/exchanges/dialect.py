@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from candled.core.bar import Bar, Bars, Stream
 
@@ -60,7 +60,7 @@ class Closing(StrEnum):
     """The venue never says so: REST, read after the bar's end, must show it with a later one."""
 
     @property
-    def mark(self) -> str:
+    def mark(self) -> Literal["flagged", "inferred"]:
         """How bars that are closed by it are marked: ``flagged``, or ``inferred``."""
         return "flagged" if self is Closing.FLAG else "inferred"
 

@@ -185,12 +185,23 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
+class ExchangeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue in use and what its bars are worth."""
+
+    dialect: str
+    close_source: Annotated[
+        Literal["flagged", "inferred"],
+        Meta(description="The venue says that a bar is closed, or a later bar in its history does"),
+    ]
+
+
 class Info(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.info/1"):
     """What is running; retained."""
 
     version: str
     config_digest: str
     models: tuple[ModelInfo, ...]
+    exchanges: Annotated[dict[str, ExchangeInfo], Meta(description="By their configured names")]
     streams: Annotated[tuple[str, ...], Meta(description="exchange/symbol/interval")]
     epoch: str
 
