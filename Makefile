@@ -17,8 +17,8 @@ test: $(VENV)/.dev mosquitto chromium ## all tests
 chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
 	CANDLED_CHAOS_BARS=$(or $(BARS),5000) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
-soak: $(VENV)/.dev ## a year of misbehaving venues, with kill -9; BARS=8760 and PACE=8 (bars a second) by default
-	CANDLED_SOAK_BARS=$(or $(BARS),8760) CANDLED_SOAK_PACE=$(or $(PACE),8) CANDLED_SOAK_SEED=$(or $(SEED),11) $(BIN)/python -m pytest tests/soak -s $(ARGS)
+soak: $(VENV)/.dev ## a year of misbehaving venues, with kill -9; BARS=8760, PACE=10 (bars a second) by default
+	CANDLED_SOAK_BARS=$(or $(BARS),8760) CANDLED_SOAK_PACE=$(or $(PACE),10) CANDLED_SOAK_SEED=$(or $(SEED),11) $(BIN)/python -m pytest tests/soak -s $(ARGS)
 
 fuzz: $(VENV)/.dev ## broken frames through every parser; FRAMES=1000000 by default
 	$(BIN)/python tests/contract/fuzz.py $(or $(FRAMES),1000000) $(SEED)

@@ -19,7 +19,7 @@ COUNTED = (
 )  # fmt: skip
 
 
-def slope_kb(life: Life, warm_up: float = 0.25) -> float:
+def slope_kb(life: Life, warm_up: float) -> float:
     """Fit kB of resident memory per 1,000 bars of each stream, after a share of warm-up."""
     sizes = np.array(life.sizes[int(len(life.sizes) * warm_up) :])
     if len(sizes) < 10 or sizes[-1, 0] <= sizes[0, 0]:
@@ -77,7 +77,8 @@ def _lateness(run: Run) -> list[str]:
     lateness = f"p50 {p50:.3f}, p90 {p90:.3f}, p99 {p99:.2f}, max {late.max():.1f}"
     return [
         f"first decisions by source: {said(sources)}",
-        f"real seconds from a bar's end to its first decision: {lateness}",
+        "real seconds from a bar's end to its first decision, by the venues' clocks as believed: "
+        + lateness,
         f"frames sent {frames}, connections {connections}",
     ]
 
@@ -95,11 +96,12 @@ def _counters(run: Run) -> list[str]:
 
 def _memory(number: int, life: Life) -> str:
     sizes = [size / 1024 for _, size in life.sizes] or [float("nan")]
-    quarter = sizes[len(sizes) // 4]
+    marks = [sizes[len(sizes) * part // 4] for part in range(4)] + sizes[-1:]
     return (
-        f"life {number}: {life.real_s:.0f} s, CPU {life.cpu_s:.0f} s, RSS {sizes[0]:.1f} MiB at "
-        f"first, {quarter:.1f} after a quarter, {sizes[-1]:.1f} at last; slope after a quarter "
-        f"{slope_kb(life):+.0f} kB per 1,000 bars of each stream"
+        f"life {number}: {life.real_s:.0f} s, CPU {life.cpu_s:.0f} s, RSS (MiB) at its quarters "
+        f"{', '.join(f'{mark:.1f}' for mark in marks)}; slope after the first quarter "
+        f"{slope_kb(life, 0.25):+.0f} kB per 1,000 bars of each stream, in the second half "
+        f"{slope_kb(life, 0.5):+.0f}"
     )
 
 
