@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos fuzz fuzz-atheris matrix unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak fuzz fuzz-atheris matrix unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -16,6 +16,9 @@ test: $(VENV)/.dev mosquitto chromium ## all tests
 
 chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
 	CANDLED_CHAOS_BARS=$(or $(BARS),5000) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+soak: $(VENV)/.dev ## a year of misbehaving venues, with kill -9; BARS=8760, PACE=10 (bars a second) by default
+	CANDLED_SOAK_BARS=$(or $(BARS),8760) CANDLED_SOAK_PACE=$(or $(PACE),10) CANDLED_SOAK_SEED=$(or $(SEED),11) $(BIN)/python -m pytest tests/soak -s $(ARGS)
 
 fuzz: $(VENV)/.dev ## broken frames through every parser; FRAMES=1000000 by default
 	$(BIN)/python tests/contract/fuzz.py $(or $(FRAMES),1000000) $(SEED)

@@ -20,6 +20,7 @@ Message = dict[str, Any]
 _LINE_LIMIT: Final = 64 * 2**20  # a thousand messages on one line are a megabyte
 _END_S: Final = 5.0
 _OPENMP: Final = "OMP_WAIT_POLICY"
+_UTIME: Final = 11  # its place in /proc/PID/stat, counted after the name; that of stime follows
 
 
 class BenchError(Exception):
@@ -59,6 +60,10 @@ class Child:
         """Return its resident memory (MiB)."""
         return resident_mib(self._process.pid)
 
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has used (s)."""
+        return cpu_s(self._process.pid)
+
     async def end(self) -> None:
         """End it, kindly or not, and do not leave before it is gone."""
         if self._process.stdin is not None:
@@ -86,6 +91,14 @@ def resident_mib(pid: int) -> float:
 def peak_mib(pid: int) -> float:
     """Return the most memory that was ever resident in a process (MiB), NaN without /proc."""
     return _status_mib(pid, "VmHWM")
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process (s), or NaN where there is no /proc."""
+    with suppress(OSError):
+        said = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(said[_UTIME]) + int(said[_UTIME + 1])) / os.sysconf("SC_CLK_TCK")
+    return float("nan")
 
 
 def _status_mib(pid: int, name: str) -> float:

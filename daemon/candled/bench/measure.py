@@ -60,8 +60,12 @@ class Plan:
             raise BenchError(f"streams are {self.streams}; name one number or more, 1 or above")
 
 
+#: What the other benches train.
+TRAINED: Final = Plan((1,), 1)
+
+
 @dataclass(frozen=True, slots=True)
-class _Files:
+class Files:
     """The model, as both ways want it."""
 
     bundle: Path
@@ -75,7 +79,7 @@ async def measure(plan: Plan) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="candled-bench-") as name:
         folder = Path(name)
         progress(f"training a model of {plan.estimators} rounds on {plan.train_bars} bars")
-        files = _train(plan, folder)  # nothing else runs yet, and a thread would outlive Ctrl+C
+        files = train(plan, folder)  # nothing else runs yet, and a thread would outlive Ctrl+C
         async with EmbeddedBroker() as broker:
             scales = [await _scale(plan, n, folder, files, broker) for n in plan.streams]
             process = await _process(plan, folder, files, broker)
@@ -92,7 +96,8 @@ async def measure(plan: Plan) -> dict[str, Any]:
             }
 
 
-def _train(plan: Plan, folder: Path) -> _Files:
+def train(plan: Plan, folder: Path) -> Files:
+    """Train the bench's model; write a bundle and the notebook's files."""
     quiet_threads()
     from candled.lab.notebook import train_notebook  # noqa: PLC0415 - after it
     from candled.lab.trained import write_notebook_files  # noqa: PLC0415 - after it
@@ -107,11 +112,11 @@ def _train(plan: Plan, folder: Path) -> _Files:
     )
     write_bundle(trained.spec, folder / "bundle")
     model, _, _ = write_notebook_files(trained, folder)
-    return _Files(folder / "bundle", folder / model.name.removesuffix("_model.joblib"))
+    return Files(folder / "bundle", folder / model.name.removesuffix("_model.joblib"))
 
 
 async def _scale(
-    plan: Plan, streams: int, folder: Path, files: _Files, broker: EmbeddedBroker
+    plan: Plan, streams: int, folder: Path, files: Files, broker: EmbeddedBroker
 ) -> dict[str, Any]:
     """Compare both ways at one number of streams."""
     symbols = [f"BENCH{number}USDT" for number in range(1, streams + 1)]
@@ -234,7 +239,7 @@ def notebook_burst(said: Message, sent_ns: int) -> Burst:
 
 
 async def _process(
-    plan: Plan, folder: Path, files: _Files, broker: EmbeddedBroker
+    plan: Plan, folder: Path, files: Files, broker: EmbeddedBroker
 ) -> dict[str, Any]:
     """Measure the daemon's own start, memory and help."""
     progress("start-up, memory, --help")

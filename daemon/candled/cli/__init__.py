@@ -31,6 +31,7 @@ app.command()(proof.verify)
 bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 bench.callback()(measuring.bench)
 bench.command()(measuring.learning)
+bench.command()(measuring.cadence)
 app.add_typer(bench, name="bench")
 
 model = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bundles.")

@@ -60,3 +60,25 @@ def learning(
 
     if not bench_learning(candles, rows, as_json=as_json, out=out):
         raise typer.Exit(Exit.DATA)
+
+
+def cadence(
+    *,
+    streams: Annotated[int, typer.Option(help="How many.", min=1)] = 1000,
+    minutes: Annotated[int, typer.Option(help="Closes to measure.", min=1)] = 4,
+    per_connection: Annotated[
+        int, typer.Option(help="Streams on one connection at most.", min=1, max=1024)
+    ] = 1024,
+    as_json: JsonOption = False,
+    out: OutOption = None,
+) -> None:
+    """Measure many streams whose open bars are pushed once a second, within a venue's limits.
+
+    Takes the minutes that are measured and some to load all histories. Ends with 65 when a bar was
+    not decided or a limit was exceeded.
+    """
+    from candled.bench.cadence import bench_cadence
+    from candled.errors import Exit
+
+    if not bench_cadence(streams, minutes, per_connection, as_json=as_json, out=out):
+        raise typer.Exit(Exit.DATA)

@@ -378,6 +378,17 @@ def test_a_bar_that_breaks_a_rule_is_had_from_rest():
     assert "low" in bench.stats.quarantined_sample
 
 
+@pytest.mark.parametrize("factor", [1000, 1_000_000, -1])
+def test_a_bar_of_no_time_that_can_be_written_is_had_from_rest(factor):
+    """A push in microseconds, say, is kept out like any other bad one, and its number is told."""
+    bench = live()
+    bench.clock.go(1800)
+    bench.push(replace(bar(10), open_time=factor * bar(10).open_time))
+    bench.settle(1)
+    assert bench.bars == [bar(10)]
+    assert bench.stats.quarantined == 1
+
+
 def test_a_bar_that_is_bad_in_history_too_holds_the_stream():
     """The stream holds with a reason, asks ever more slowly, and goes on when it is mended."""
     bench = live(venue=Venue(bad={10}))
