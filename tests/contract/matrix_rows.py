@@ -33,6 +33,7 @@ NOTICED: Final = (Hazard.SHUTDOWN_NOTICE, Act.HAND_OVER)
 RESUBSCRIBED: Final = (Hazard.MUTE_STREAM, Act.RESUBSCRIBE)
 JUMPED: Final = (Hazard.CLOCK_JUMP, Act.DEGRADE)
 GAP: Final = (Hazard.GAP, Act.FLAG)
+INVALID: Final = (Hazard.INVALID_BAR, Act.QUARANTINE)
 UNITS: Final = (Hazard.UNIT_CHANGE, Act.HOLD)
 
 
@@ -318,6 +319,13 @@ def _damaged(how: str, expected: Callable[[Case], Expected], **more: Any) -> lis
     ]
 
 
+def _misunderstood(case: Case) -> Expected:
+    """Say what is reported of times in other units: by the bar's rules, or by the dialect's."""
+    if not flags(case):
+        return set()
+    return {INVALID} if case.name in ("binance-spot", "binance-usdm") else {BROKEN}
+
+
 def _has_numeric_times(case: Case) -> str:
     return "times are text" if case.name == "kraken" else ""
 
@@ -330,8 +338,8 @@ BYTES: Final = [
     *_damaged("extra_keys", always()),
     *_damaged("retyped", always()),
     *_damaged("binary", always()),
-    *_damaged("microseconds", flagged(BROKEN), absent=_has_numeric_times),
-    *_damaged("seconds", flagged(BROKEN), absent=_has_numeric_times),
+    *_damaged("microseconds", _misunderstood, absent=_has_numeric_times),
+    *_damaged("seconds", _misunderstood, absent=_has_numeric_times),
     Row(
         name="times of pushes and REST in microseconds",
         **shown_for(lambda _: trouble.damage("microseconds", rest=True), 5.0),

@@ -213,7 +213,7 @@ def _sign(name: bytes) -> tuple[Sign]:
 
 def _bar(k: _Candle) -> Bar:
     return Bar(
-        milliseconds(k.t),
+        k.t,
         float(k.o),
         float(k.h),
         float(k.l),
