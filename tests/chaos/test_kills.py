@@ -167,6 +167,7 @@ format = "json"
 dialect = "binance-spot"
 ws_url = "{urls[0]}"
 rest_url = "{urls[1]}"
+max_skew_s = inf
 [[streams]]
 exchange = "binance"
 symbols = ["BTCUSDT"]

@@ -64,6 +64,7 @@ format = "json"
 dialect = "binance-spot"
 ws_url = "ws://{venue}"
 rest_url = "http://{venue}"
+max_skew_s = inf
 
 [[streams]]
 exchange = "bench"
