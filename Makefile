@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak fuzz fuzz-atheris unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak fuzz fuzz-atheris matrix unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -25,6 +25,9 @@ fuzz: $(VENV)/.dev ## broken frames through every parser; FRAMES=1000000 by defa
 
 fuzz-atheris: $(VENV)/.dev ## the same led by coverage, where atheris is installed; SECONDS=300 by default
 	$(BIN)/python tests/contract/fuzz_atheris.py $(or $(SECONDS),300)
+
+matrix: $(VENV)/.dev ## every venue against every misbehaviour, as a table
+	$(BIN)/python tests/contract/print_matrix.py $(ROWS)
 
 unit: ## the systemd unit, judged by systemd itself
 	systemd-analyze security --offline=true --threshold=25 --no-pager systemd/candled.service

@@ -131,13 +131,14 @@ class Audit:
     def _contradicted(self, shown: Bars) -> tuple[Doubts, tuple[str, ...]]:
         """Return what rows say of bars that went out otherwise, and complaints of bad rows."""
         rows = {row.open_time: row for row in shown}
+        first, last = min(rows, default=0), max(rows, default=0)
         self._gone -= rows.keys()
         doubts: Doubts = {}
         refused = []
         for at, packed in self._bars.items():
             bar, row = _unpacked(packed), rows.get(at)
             if row is None:
-                if rows and min(rows) < at < max(rows) and at not in self._gone:
+                if first < at < last and at not in self._gone:
                     doubts[at] = None
             elif not agree(bar, row):
                 complaint = complaint_of(row, self._interval, bar, self._patience.max_jump)

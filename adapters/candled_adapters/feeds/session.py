@@ -172,8 +172,8 @@ class Session:
     async def _ask(self, machine: Continuity) -> None:
         try:
             server_ms = await self._rest.server_time(machine.fresh_after)
-            sure = not self.clock.doubt(time.monotonic())  # by this very answer, perhaps
-            read = machine.read(server_ms, sure=sure)
+            self._judge_clock()
+            read = machine.read(server_ms, sure=not self._doubt)
             rows = await self._rest.rows(machine.stream, read)
         except NotAnsweredError as error:
             events = machine.failed(str(error), self.moment(), unknown=error.unknown)
@@ -240,6 +240,10 @@ class Session:
             await self._rest.server_time(time.monotonic())
         except NotAnsweredError:
             return  # counted there; the old fit has to do
+        self._judge_clock()
+
+    def _judge_clock(self) -> None:
+        """See what the newest measurement says, before anything rests on it."""
         moment = self.moment()
         news = self._clock_watch.look(moment)
         self.post([] if news is None else [news])

@@ -117,7 +117,8 @@ def _rates(one: ClockSample, two: ClockSample) -> tuple[float, float]:
     shortest = (two.asked - one.answered) * 1000.0
     slack = _slack_ms(two)
     high = (elapsed + slack) / shortest if shortest > 0 else float("inf")
-    return (elapsed - slack) / longest, high
+    low = (elapsed - slack) / longest if longest > 0 else float("-inf")  # a clock may stand still
+    return low, high
 
 
 def _slack_ms(sample: ClockSample) -> float:

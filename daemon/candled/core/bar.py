@@ -44,6 +44,7 @@ _FIRST_MONDAY: Final = 4 * DAY  # 1970-01-05; the epoch itself was a Thursday
 
 #: Plausible milliseconds, 2001-09-09 to 2286-11-20; seconds and microseconds fall outside.
 TIME_RANGE_MS: Final = (10**12, 10**13)
+_YEARS_MS: Final = (-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,13 @@ def _add_months(ms: int, months: int) -> int:
 def iso(ms: int) -> str:
     """Format UTC milliseconds as ISO-8601 with ``Z``; milliseconds only where they are not zero.
 
-    What is beyond the years that can be written so is said as the number that it is.
+    What lies beyond the years that have four digits, as microseconds do, is said as it is: messages
+    must be able to name a wrong time.
     """
+    if not _YEARS_MS[0] <= ms < _YEARS_MS[1]:
+        return f"{ms} ms"
     seconds, rest = divmod(ms, 1000)
-    try:
-        text = _utc(seconds * 1000).strftime("%Y-%m-%dT%H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # as the platform has it
-        return str(ms)
+    text = _utc(seconds * 1000).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
 
 

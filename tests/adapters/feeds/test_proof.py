@@ -242,3 +242,11 @@ def test_a_watched_clock_is_told_of_once():
     skewed, fine = (Moment(0.1, START, (clock.now_ms() + s) * 1_000_000) for s in (9_000, 0))
     told = [watch.look(moment) for moment in (skewed, skewed, fine, skewed)]
     assert [bool(incident) for incident in told] == [True, False, False, True]
+
+
+def test_samples_of_one_moment_break_nothing():
+    """A local clock that stands still between two answers bounds no rate."""
+    clock = VenueTime(lambda: None)
+    for server_ms in (1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_001):
+        clock.add(ClockSample(5.0, 5.0, server_ms, 1))
+    assert not clock.doubt(5.0)
