@@ -15,7 +15,7 @@ from soak.driver import soak
 from soak.plan import Plan
 from soak.report import table
 
-BARS = int(os.environ.get("CANDLED_SOAK_BARS", "150"))
+BARS = int(os.environ.get("CANDLED_SOAK_BARS", "100"))
 SEED = int(os.environ.get("CANDLED_SOAK_SEED", "11"))
 PACE = float(os.environ.get("CANDLED_SOAK_PACE", "10"))
 
