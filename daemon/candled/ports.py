@@ -93,6 +93,8 @@ class Hazard(StrEnum):
     """The venue's history shows other numbers than the bar that went out."""
     VANISHED_BAR = "vanished_bar"
     """The venue's history lacks a bar that went out."""
+    APPEARED_BAR = "appeared_bar"
+    """The venue's history shows a bar that it lacked when that was passed over as a gap."""
     BEYOND_REACH = "beyond_reach"
     """Bars lie further back than the venue's history goes: they are lost."""
     HALTED = "halted"

@@ -58,6 +58,8 @@ class Findings:
     """Bars as they are now, ascending."""
     vanished: tuple[int, ...] = ()
     """Open times (UTC ms) of bars that history lacks; each is told once."""
+    appeared: tuple[int, ...] = ()
+    """Open times (UTC ms) of bars among them that never went out; each is told once."""
     refused: tuple[str, ...] = ()
     """What is wrong with rows that are no sane account of a bar; these are not believed."""
 
@@ -77,6 +79,8 @@ class Audit:
         self._bars = {bar.open_time: _packed(bar) for bar in recent or ()}
         self._doubts: Doubts = {}
         self._gone: set[int] = set()
+        self._strangers: set[int] = set()
+        self._met: set[int] = set()
         self.due_s: float | None = None
         """Local time at which REST is to be asked; None when there is no need."""
 
@@ -92,6 +96,11 @@ class Audit:
             del self._bars[next(iter(self._bars))]
         if self._reach and self.due_s is None:
             self.due_s = moment.local_s + self._patience.audit_s
+
+    def begin_anew(self) -> None:
+        """Forget what went out: it has no connection with what follows."""
+        self._bars = {}
+        self._doubts = {}
 
     def suspect(self, moment: Moment) -> None:
         """Ask soon: something was seen that contradicts what went out."""
@@ -114,12 +123,24 @@ class Audit:
     def take(self, rows: Rows, moment: Moment) -> Findings:
         """Compare an answer; what it contradicts for the second time in a row is settled."""
         proven = len(rows.bars) - 1 if rows.closed is None else min(rows.closed, len(rows.bars) - 1)
-        doubts, refused = self._contradicted(rows.bars[: max(proven, 0)])
+        shown = rows.bars[: max(proven, 0)]
+        doubts, refused = self._contradicted(shown)
+        appeared = self._appeared(shown)
         settled = {at: row for at, row in doubts.items() if self._said_before(at, row)}
         self._doubts = {at: row for at, row in doubts.items() if at not in settled}
-        if self._doubts:
+        if self._doubts or self._strangers:
             self.due_s = moment.local_s + self._patience.confirm_s
-        return replace(self._settle(settled), refused=refused)
+        return replace(self._settle(settled), appeared=appeared, refused=refused)
+
+    def _appeared(self, shown: Bars) -> tuple[int, ...]:
+        """Return the rows among what went out that did not, when two answers in a row show them."""
+        first, last = min(self._bars, default=0), max(self._bars, default=0)
+        opens = {at for at in shown.open_time.tolist() if first < at < last}
+        strangers = opens - self._bars.keys() - self._met
+        settled = strangers & self._strangers
+        self._strangers = strangers - settled
+        self._met = {at for at in self._met | settled if at > first}
+        return tuple(sorted(settled))
 
     def _said_before(self, at: int, row: Bar | None) -> bool:
         """Whether the last answer said the same of a bar."""

@@ -189,6 +189,9 @@ class Continuity:
             self._stats.vanished += 1
             text = f"history lacks the bar of {iso(at)}, which went out"
             events.append(tell(Hazard.VANISHED_BAR, Act.FLAG, text, moment, at))
+        for at in found.appeared:
+            text = f"history shows the bar of {iso(at)}, which it lacked when it was passed over"
+            events.append(tell(Hazard.APPEARED_BAR, Act.FLAG, text, moment, at))
         for bar in found.revised:
             self._stats.revised += 1
             text = f"history shows other numbers for the bar of {iso(bar.open_time)}: {bar}"
@@ -336,6 +339,7 @@ class Continuity:
         self._order.next = self._after = None
         self._order.boundary = read.server_ms
         self._order.crossing.over()
+        self.audit.begin_anew()
         self._asking.at(moment.local_s)
         return [
             self._order.incident(Hazard.BEYOND_REACH, Act.BEGIN_ANEW, text, moment, lost),

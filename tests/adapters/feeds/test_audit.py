@@ -104,6 +104,20 @@ def test_a_bar_that_history_lacks_is_told_once():
     assert told == [(), (START + 2 * HOUR,), ()]
 
 
+def test_a_bar_that_was_passed_over_and_is_there_after_all_is_told_once():
+    """Two answers in a row; not one, not of what lies before or after what went out."""
+    audit = audit_of(bar(2), bar(4), bar(5))
+    lacking = rows(bar(1), bar(2), bar(4), bar(5), bar(6))
+    whole = rows(*map(bar, range(1, 8)))
+    told = [audit.take(answer, moment(5.0)).appeared for answer in (whole, lacking, whole)]
+    assert told == [(), (), ()]
+    told = [audit.take(whole, moment(5.0)).appeared for _ in range(3)]
+    assert told == [(START + 3 * HOUR,), (), ()]
+    audit.begin_anew()
+    audit.out(bar(40), moment(6.0))
+    assert audit.take(rows(*map(bar, range(1, 42))), moment(7.0)).appeared == ()
+
+
 def test_a_row_that_is_no_sane_bar_is_not_believed():
     """One that breaks a rule, and one in other units, however often they are shown."""
     for bad in (replace(bar(1), low=-1.0), replace(bar(1), volume=5000.0, taker_buy_base=2000.0)):
@@ -186,6 +200,18 @@ def test_a_machine_tells_a_revision_with_its_bar():
     assert isinstance(revised, BarRevised)
     assert revised.bar == other
     assert stats.revised == 1
+
+
+def test_a_machine_tells_a_bar_that_appeared():
+    """It cannot be decided any more in its turn; people must know that history has it."""
+    stream = Stream("sim", "BTCUSDT", "1h")
+    resume = Resume(stream, 0, START + 5 * HOUR, recent=Bars.of([bar(2), bar(3), bar(5)]))
+    machine = Continuity(resume, Nature(100), SourceStats(), PATIENCE)
+    answer = rows(*map(bar, range(2, 7)))
+    told = [event for _ in range(3) for event in machine.audited(answer, moment(3.0))]
+    assert [(event.hazard, event.act, event.bar_open) for event in told] == [
+        (Hazard.APPEARED_BAR, Act.FLAG, START + 4 * HOUR)
+    ]
 
 
 def test_a_machine_that_must_not_correct_only_tells():
