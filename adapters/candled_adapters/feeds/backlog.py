@@ -91,6 +91,10 @@ class Nature:
         limits = dialect.limits
         return cls(limits.history_page, dialect.closing, limits.reach, limits.by_span)
 
+    def is_near_reach(self, slots: float) -> bool:
+        """Whether so many slots back may be all that the venue keeps."""
+        return self.reach is not None and slots >= self.reach * _REACH_SHARE
+
     def proof(self, known_later: int, *, sure: bool = True) -> int | None:
         """Return what `closed_rows` must know; `sure`: the server time is beyond doubt."""
         return None if sure and self.closing is Closing.FLAG else known_later
@@ -239,10 +243,10 @@ class Backlog:
     @property
     def _cut_by_reach(self) -> bool:
         """Whether older bars may exist, but not where REST can see."""
-        if self._nature.reach is None or not self._pages:
+        if not self._pages:
             return False
         span = int(self._pages[-1].open_time[-1] - self._pages[0].open_time[0])
-        return span // self._interval.typical_ms >= self._nature.reach * _REACH_SHARE
+        return self._nature.is_near_reach(span // self._interval.typical_ms)
 
     def add(self, bar: Bar) -> None:
         """Add a later bar, which still belongs to the history."""

@@ -32,7 +32,6 @@ from candled_adapters.feeds.stats import SourceStats
 
 _QUIET_RETRIES: Final = 3
 _SLOW_RETRIES: Final = 5  # from here on, what is missing is not just late
-_REACH_SHARE: Final = 0.95
 
 
 class Continuity:
@@ -325,7 +324,7 @@ class Continuity:
         if not reach or next_one is None or self._gathering or not len(opens):
             return False
         slots = (read.server_ms - next_one) / self._interval.typical_ms
-        return read.sure and slots >= reach * _REACH_SHARE and int(opens[0]) > next_one
+        return read.sure and self._nature.is_near_reach(slots) and int(opens[0]) > next_one
 
     def _begin_anew(self, read: Read, rows: Rows, moment: Moment) -> list[FeedEvent]:
         """Fill the windows anew: what lies between is lost to everybody."""

@@ -1,7 +1,8 @@
 """One websocket connection: open it, hand over its frames in batches, say what is to be said.
 
-The only user of the websockets library on the client's side. Knows no venue and no candle: frames
-are bytes, whoever listens decides what they mean, and whether another connection follows.
+The feeds' only user of the websockets library (`probe` looks once, for `check`). Knows no venue and
+no candle: frames are bytes, whoever listens decides what they mean, and whether another connection
+follows.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class SourceStats:
     connects: int = 0
     """Connections that came up."""
     lost_connections: int = 0
-    """Connections that ended, or could not be made."""
+    """Connections that ended, or could not be made; those that were handed over do not count."""
     control_errors: int = 0
     """Refusals of our own frames."""
     control_sample: str = ""
