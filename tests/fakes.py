@@ -76,6 +76,16 @@ class MemoryOutbox:
     def mark(self, sink: str, position: int) -> None:
         self.marks.append((sink, position))
 
+    def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
+        return [e for e in self._signals(stream) if (e.seq or 0) > after_seq][:limit]
+
+    def signals_kept(self, stream: Stream) -> tuple[int, int] | None:
+        seqs = [entry.seq or 0 for entry in self._signals(stream)]
+        return (seqs[0], seqs[-1]) if seqs else None
+
+    def _signals(self, stream: Stream) -> list[Entry]:
+        return [e for e in self.entries if e.decision.stream == stream and e.seq is not None]
+
     def latest(self) -> list[Entry]:
         return list({entry.decision.stream: entry for entry in self.entries}.values())
 

@@ -462,6 +462,20 @@ def test_a_checkpoint_moves_everything_into_the_file(tmp_path: Path):
         assert rows(alone, "SELECT count(*) FROM decisions") == [(51,)]
 
 
+@pytest.mark.parametrize("after", [0, 1, 3, 4, 9])
+def test_signals_are_found_by_their_numbers(tmp_path: Path, after: int):
+    """Whatever else is in the journal, a stream's signals above a number come in order."""
+    sides = [Side.LONG, Side.FLAT, Side.SHORT, Side.NO_DECISION, Side.LONG, Side.LONG]
+    with opened(tmp_path) as journal:
+        assert journal.signals_kept(BTC) is None
+        for hour, side in enumerate(sides):
+            commit(journal, (BTC, hour, side), (ETH, hour, Side.LONG))
+        wanted = [e for e in journal.after(0, 99) if e.decision.stream == BTC and e.seq]
+        assert journal.signals(BTC, after, 2) == wanted[after : after + 2]
+        assert journal.signals_kept(BTC) == (1, 4)
+        assert journal.signals_kept(Stream("x", "y", "1m")) is None
+
+
 def test_marks_survive(tmp_path: Path):
     """How far each sink has delivered is known after a restart, each for itself; 0 at first."""
     with opened(tmp_path) as journal:

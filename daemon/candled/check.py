@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from candled.compose import load_lanes, mqtt_settings
+from candled.compose import load_lanes
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream
 from candled.core.engine import Lane
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
+from candled.outlets import mqtt_settings
 from candled.venuecheck import Finding, check_exchange
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.sinks.mqtt_link import Link, LinkError

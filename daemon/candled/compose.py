@@ -7,15 +7,12 @@ what is configured, refuse what does not fit, build the parts, run them.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -35,7 +32,8 @@ from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.journal import Journal, open_journal
 from candled.notify import notify
-from candled.ports import Clock, Feed, Sink
+from candled.outlets import Outlook, sinks_of
+from candled.ports import Clock, Feed
 from candled.service import Service
 from candled.tally import Tally
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
@@ -45,11 +43,7 @@ from candled_adapters.feeds.backlog import Patience
 from candled_adapters.feeds.ccxt_feed import CcxtFeed, CcxtSettings
 from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
-from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
-from candled_adapters.sinks.mqtt import MqttSink
-from candled_adapters.sinks.mqtt_messages import MqttSettings
-from candled_adapters.sinks.payload import model_info
-from candled_adapters.sinks.shapes import ExchangeInfo, Info
+from candled_adapters.sinks.log import configure_logging
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 
@@ -181,8 +175,6 @@ def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> l
 
 def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
-    broker = mqtt_settings(config)
-    journal = open_journal(config.state.path)
     board = Board(lambda: time.time_ns() // 1_000_000)
     tally = Tally()
     feeds = [
@@ -190,10 +182,12 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
     ]
     clocks = {feed.exchange: feed.clock for feed in feeds}
-    info = info_of(config, lanes, journal.epoch)
-    sinks: list[Sink] = [MqttSink(broker, _clock_of(clocks), lambda: info, on_acked=tally.acked)]
-    if config.log.decisions:
-        sinks.append(LogSink(_log_settings(config)))
+    journal = open_journal(config.state.path)
+    try:
+        sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))
+    except BaseException:
+        journal.close()
+        raise
     service = Service(
         engine=Engine(lanes),
         journal=journal,
@@ -240,65 +234,4 @@ def _patience(config: ExchangeConfig) -> Patience:
         audit_reach=0 if config.audit == "off" else usual.audit_reach,
         audit_corrects=config.audit == "correct",
         max_jump=config.max_jump,
-    )
-
-
-def mqtt_settings(config: Config) -> MqttSettings:
-    """Turn [mqtt] into the sink's settings; reads the password file."""
-    part, url = config.mqtt, urlsplit(config.mqtt.url)
-    tls = url.scheme == "mqtts"
-    return MqttSettings(
-        host=url.hostname or "",
-        port=url.port or (8883 if tls else 1883),
-        base_topic=part.base_topic,
-        client_id=part.client_id,
-        username=part.username,
-        password=_secret(part.password_file),
-        tls=tls,
-        ca_file=_text(part.ca_file),
-        cert_file=_text(part.cert_file),
-        key_file=_text(part.key_file),
-        keepalive=part.keepalive,
-        max_outstanding=part.max_outstanding,
-        publish_timeout=part.publish_timeout,
-    )
-
-
-def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, [f"mqtt.password_file: cannot be read: {error}"]) from error
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None
-
-
-def _log_settings(config: Config) -> LogSettings:
-    part = config.log
-    return LogSettings(
-        path=None if part.decisions == "-" else Path(part.decisions),
-        max_bytes=part.max_megabytes * 1_000_000,
-        backups=part.backups,
-    )
-
-
-def info_of(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
-    """Return what the info topic says of what runs."""
-    models: dict[str, Model] = {lane.model.digest: lane.model for lane in lanes}
-    used = dict.fromkeys(lane.stream.exchange for lane in lanes)
-    dialects = {name: config.exchanges[name].dialect for name in used}
-    return Info(
-        version=version("candled"),
-        config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
-        models=tuple(map(model_info, models.values())),
-        exchanges={
-            name: ExchangeInfo(dialect=dialect, close_source=live_venue(dialect).closing.mark)
-            for name, dialect in dialects.items()
-        },
-        streams=tuple(sorted(lane.stream.path for lane in lanes)),
-        epoch=epoch,
     )

@@ -226,6 +226,14 @@ class Outbox(Protocol):
         """Return at most `limit` entries after `position`, oldest first."""
         ...
 
+    def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
+        """Return at most `limit` signals of `stream` numbered above `after_seq`, ascending."""
+        ...
+
+    def signals_kept(self, stream: Stream) -> tuple[int, int] | None:
+        """Return the numbers of the oldest and the newest signal kept; None without any."""
+        ...
+
     def mark(self, sink: str, position: int) -> None:
         """Record durably that `sink` has delivered everything up to `position`."""
         ...

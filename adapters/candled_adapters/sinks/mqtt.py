@@ -24,7 +24,7 @@ from typing import Final
 
 from candled.core.bar import Stream
 from candled.ports import Clock, Entry, Health, HealthBoard, Outbox, ServiceState
-from candled_adapters.sinks.mqtt_link import Link, LinkError
+from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import InfoPayload, Message, MqttSettings, Voice
 
 __all__ = ["MqttSettings", "MqttSink"]
@@ -35,6 +35,7 @@ ROUND: Final = 1_000
 HEAD_SLICE: Final = 100
 _GOODBYE_S: Final = 1.0
 
+Connect = Callable[[MqttSettings, Message], Wire]
 OnAcked = Callable[[list[Entry], int], None]
 
 
@@ -43,7 +44,8 @@ class MqttSink:
 
     `clocks` gives the clock of every exchange that the journal has entries of. `info` is asked at
     each connection. `instance` names this process in the status; the client id by default.
-    `on_acked` is told the signals that the broker has accepted and when (`time.time_ns`).
+    `on_acked` is told the signals that the broker has accepted and when (`time.time_ns`). `connect`
+    makes each connection.
     """
 
     name = "mqtt"
@@ -56,8 +58,10 @@ class MqttSink:
         *,
         instance: str | None = None,
         on_acked: OnAcked | None = None,
+        connect: Connect = Link,
     ) -> None:
         self._settings = settings
+        self._connect = connect
         self._clocks = clocks
         self._info = info
         self._instance = instance or settings.client_id
@@ -72,6 +76,7 @@ class MqttSink:
             session = _Session(
                 self.name, self._settings, say,
                 outbox=outbox, board=board, on_acked=self._on_acked, told=told,
+                connect=self._connect,
             )  # fmt: skip
             try:
                 await session.run()
@@ -144,7 +149,9 @@ class _Session:
         board: HealthBoard,
         on_acked: OnAcked | None,
         told: int,
+        connect: Connect,
     ) -> None:
+        self._connect = connect
         self.told = told
         """Number of the last incident that was told."""
         self._name = name
@@ -161,7 +168,7 @@ class _Session:
 
     async def run(self) -> None:
         """Deliver until the connection ends; raises LinkError. Says goodbye when cancelled."""
-        async with Link(self._settings, self._say.will()) as link:
+        async with self._connect(self._settings, self._say.will()) as link:
             try:
                 await self._work(link)
             except asyncio.CancelledError:
@@ -173,7 +180,7 @@ class _Session:
         since = self._well_since
         return since is not None and time.monotonic() - since >= self._settings.backoff_max
 
-    async def _work(self, link: Link) -> None:
+    async def _work(self, link: Wire) -> None:
         ends: list[Exception] = []
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -187,7 +194,7 @@ class _Session:
             ends.extend(group.exceptions)
         raise ends[0]
 
-    async def _tell_status(self, link: Link) -> None:
+    async def _tell_status(self, link: Wire) -> None:
         health = self._board.health
         birth = await link.send(self._say.status(health))
         info = await link.send(self._say.info())
@@ -198,7 +205,7 @@ class _Session:
             health = await self._board.changed(health)
             await (await link.send(self._say.status(health)))
 
-    async def _tell_signals(self, link: Link) -> None:
+    async def _tell_signals(self, link: Wire) -> None:
         while True:
             entries = self._outbox.after(self._done, ROUND)
             if entries:
@@ -208,7 +215,7 @@ class _Session:
             if len(entries) < ROUND:
                 await self._outbox.wait(self._done)
 
-    async def _deliver(self, link: Link, entries: list[Entry]) -> None:
+    async def _deliver(self, link: Wire, entries: list[Entry]) -> None:
         """Deliver in order; whatever happens, mark exactly what the broker has accepted."""
         withdrawn = _withdrawn(entries)
         acks: list[list[asyncio.Future[None]]] = []
@@ -231,7 +238,7 @@ class _Session:
         self._outbox.mark(self._name, self._done)
         self._heads.add(entries)
 
-    async def _tell_heads(self, link: Link) -> None:
+    async def _tell_heads(self, link: Wire) -> None:
         """Say the heads after their signals, a slice between two rounds."""
         async with self._turn:
             self._heads.add(e for e in self._outbox.latest() if e.position <= self._done)
@@ -243,7 +250,7 @@ class _Session:
             self._proven("heads")
             await self._heads.wait()
 
-    async def _send_slice(self, link: Link, entries: list[Entry]) -> asyncio.Future[None] | None:
+    async def _send_slice(self, link: Wire, entries: list[Entry]) -> asyncio.Future[None] | None:
         """Send heads, all but the last unacknowledged; return the acknowledgement of the last."""
         if not entries:
             return None
@@ -259,7 +266,7 @@ class _Session:
             await asyncio.sleep(self._settings.head_refresh)
             self._heads.repeat()
 
-    async def _tell_events(self, link: Link) -> None:
+    async def _tell_events(self, link: Wire) -> None:
         """Tell incidents as they come; one that is lost on the way is not told again."""
         while True:
             for notice in await self._board.notices(self.told):
@@ -275,7 +282,7 @@ class _Session:
             self._well_since = time.monotonic()
             self._board.report(self._name, None)
 
-    async def _goodbye(self, link: Link) -> None:
+    async def _goodbye(self, link: Wire) -> None:
         now_ms = time.time_ns() // 1_000_000
         health = Health(ServiceState.OFFLINE, ("stopped",), now_ms)
         with suppress(LinkError, TimeoutError):

@@ -17,11 +17,12 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -39,11 +40,64 @@ from candled_adapters.sinks.mqtt_codes import (
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 
 _LAST_WORDS: Final = 65_536
+_MOST_HEARD: Final = 256  # messages that wait to be taken
 _ALL_RECEIVED: Final = 65_535  # a broker that names no Receive Maximum
 
 
 class LinkError(Exception):
     """The connection is of no more use. The text says what happened and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message that others have published."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None
+    correlation: bytes | None
+
+
+class Wire(Protocol):
+    """What the sink asks of a connection; `Link` is the real one."""
+
+    async def __aenter__(self) -> Self:
+        """Connect; raises LinkError."""
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Cut the connection, if it still stands."""
+        ...
+
+    async def leave(self) -> None:
+        """Say goodbye, so that the will is forgotten."""
+        ...
+
+    async def lost(self) -> None:
+        """Wait for the end of the connection; raises its LinkError."""
+        ...
+
+    async def send(self, message: Message) -> asyncio.Future[None]:
+        """Publish at QoS 1; the future is done when the broker has accepted it."""
+        ...
+
+    def send_unacked(self, message: Message) -> None:
+        """Publish at QoS 0."""
+        ...
+
+    async def listen(self, topic: str) -> None:
+        """Subscribe at QoS 1; returns once the broker has granted it."""
+        ...
+
+    def heard(self) -> AsyncIterator[Heard]:
+        """Iterate over what is heard, until the connection ends with its LinkError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +128,7 @@ class Link(aiomqtt.Client):
             timeout=settings.publish_timeout,
             keepalive=settings.keepalive,
             max_inflight_messages=0,
+            max_queued_incoming_messages=_MOST_HEARD,
             tls_context=_tls(settings),
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )
@@ -141,6 +196,36 @@ class Link(aiomqtt.Client):
     def send_unacked(self, message: Message) -> None:
         """Publish at QoS 0: at most once, and no word of a refusal. Raises LinkError."""
         self._hand_over(message, qos=0)
+
+    async def listen(self, topic: str) -> None:
+        """Subscribe at QoS 1; returns once the broker has granted it. Raises LinkError."""
+        try:
+            granted = await super().subscribe(topic, qos=1)
+        except aiomqtt.MqttError as error:
+            raise LinkError(f"cannot listen to {topic} at {self._settings.url}: {error}") from error
+        for code in granted:
+            number = code.value if isinstance(code, ReasonCode) else code
+            if number >= FIRST_REFUSAL:
+                raise LinkError(
+                    f"{self._settings.url} refused to let us listen to {topic} (code {number}): "
+                    "grant read rights on it"
+                )
+
+    async def heard(self) -> AsyncIterator[Heard]:
+        """Iterate over what is heard, until the connection ends with its LinkError.
+
+        What comes faster than it is taken is dropped beyond a bound.
+        """
+        messages = super().messages
+        while True:
+            coming = asyncio.ensure_future(anext(messages))
+            try:
+                await asyncio.wait((coming, self._lost), return_when=asyncio.FIRST_COMPLETED)
+                if self._lost.done() or coming.exception():
+                    await self.lost()
+                yield _heard(coming.result())
+            finally:
+                coming.cancel()
 
     def _hand_over(self, message: Message, qos: int) -> int:
         if self._lost.done():
@@ -289,6 +374,17 @@ def _quiet() -> logging.Logger:
     logger = logging.getLogger(f"{__name__}.paho")
     logger.setLevel(logging.CRITICAL)
     return logger
+
+
+def _heard(message: aiomqtt.Message) -> Heard:
+    said = message.payload
+    return Heard(
+        topic=str(message.topic),
+        payload=said if isinstance(said, bytes) else b"",
+        retained=message.retain,
+        response_topic=getattr(message.properties, "ResponseTopic", None),
+        correlation=getattr(message.properties, "CorrelationData", None),
+    )
 
 
 def _break(future: asyncio.Future[None], error: LinkError) -> None:

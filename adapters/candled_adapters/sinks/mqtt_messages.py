@@ -1,17 +1,7 @@
 """What the MQTT sink says where: its settings, topics, retention and expiry.
 
-Pure functions of facts and of the venue's clock; no connection is known here. The topics:
-
-| topic | retained | QoS | what |
-|---|---|---|---|
-| ``{base}/status`` | yes, and the will | 1 | online, degraded or offline |
-| ``{base}/info`` | yes | 1 | what is running |
-| ``{base}/signal/{exchange}/{symbol}/{interval}`` | never | 1 | each long and short |
-| ``{base}/head/{exchange}/{symbol}/{interval}`` | yes, with expiry | 0 | the newest decision |
-| ``{base}/event/{exchange}/{symbol}/{interval}`` | no | 1 | each correction of a decision |
-| the same, or ``{base}/event/{exchange}`` | no | 0 | incidents, as far as they get |
-
-A signal is never retained: a bot that reconnects would act on an hours-old one.
+Pure functions of facts and of the venue's clock; no connection is known here. The names of the
+topics are in `protocol.topics`.
 """
 
 from __future__ import annotations
@@ -23,7 +13,9 @@ from typing import Final
 
 from candled.core.bar import Interval
 from candled.ports import Clock, Entry, Health, Notice, StreamHealth
-from candled_adapters.sinks import payload, shapes
+from candled_adapters.protocol import shapes
+from candled_adapters.protocol.topics import Topics
+from candled_adapters.sinks import payload
 
 InfoPayload = shapes.Info | Mapping[str, object] | bytes
 _HEAD_MIN_EXPIRY_S: Final = 60.0
@@ -85,7 +77,7 @@ class Voice:
         instance: str,
         epoch: str,
     ) -> None:
-        self._base = settings.base_topic
+        self._topics = Topics(settings.base_topic)
         self._refresh_s = settings.head_refresh
         self._clocks = clocks
         self._info = info
@@ -95,18 +87,18 @@ class Voice:
     def will(self) -> Message:
         """Render what the broker shall say when it loses us."""
         said = payload.will(self._instance, self._epoch)
-        return Message(f"{self._base}/status", said, retain=True)
+        return Message(self._topics.status, said, retain=True)
 
     def status(self, health: Health) -> Message:
         """Render the service's state."""
         said = payload.status(health, self._instance, self._epoch)
-        return Message(f"{self._base}/status", said, retain=True)
+        return Message(self._topics.status, said, retain=True)
 
     def info(self) -> Message:
         """Render what is running, as of now."""
         said = self._info()
         said = said if isinstance(said, bytes) else payload.encode(said)
-        return Message(f"{self._base}/info", said, retain=True)
+        return Message(self._topics.info, said, retain=True)
 
     def decision(self, entry: Entry, withdrawn: Collection[str]) -> list[Message]:
         """Render what an entry is delivered as; most are nothing but a head.
@@ -122,7 +114,7 @@ class Voice:
 
     def _correction(self, entry: Entry) -> Message:
         said = payload.encode(payload.correction(entry, self._epoch))
-        return Message(f"{self._base}/event/{entry.decision.stream.path}", said)
+        return Message(self._topics.event(entry.decision.stream.path), said)
 
     def _signal(self, entry: Entry, *, withdrawn: bool) -> Message:
         """Render a signal; too late, it is still delivered, for the record, and says so."""
@@ -132,13 +124,13 @@ class Voice:
         said = payload.signal(entry, self._epoch, now, withdrawn=withdrawn)
         left = entry.decision.valid_until - now
         expiry = max(1, math.ceil(clock.local_seconds(left))) if left > 0 else None
-        return Message(f"{self._base}/signal/{stream.path}", said, expiry=expiry)
+        return Message(self._topics.signal(stream.path), said, expiry=expiry)
 
     def event(self, notice: Notice) -> Message:
         """Render an incident."""
         stream = notice.incident.stream
         about = stream.path if stream else notice.incident.exchange
-        return Message(f"{self._base}/event/{about}", payload.event(notice))
+        return Message(self._topics.event(about), payload.event(notice))
 
     def head(self, entry: Entry, health: StreamHealth | None) -> Message:
         """Render a head, which the broker forgets when nobody says it again."""
@@ -147,4 +139,4 @@ class Voice:
         said = payload.head(entry, self._epoch, clock.now_ms(), health)
         bars = clock.local_seconds(2 * Interval(stream.interval).typical_ms)
         expiry = math.ceil(max(_HEAD_MIN_EXPIRY_S, bars + 2 * self._refresh_s))
-        return Message(f"{self._base}/head/{stream.path}", said, retain=True, expiry=expiry)
+        return Message(self._topics.head(stream.path), said, retain=True, expiry=expiry)

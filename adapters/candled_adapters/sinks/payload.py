@@ -16,7 +16,7 @@ from candled.core.bar import iso
 from candled.core.decision import Evidence, Probabilities, Side, Target
 from candled.core.model import Model
 from candled.ports import Entry, Health, Notice, StreamHealth
-from candled_adapters.sinks.shapes import (
+from candled_adapters.protocol.shapes import (
     Correction,
     Event,
     Goal,

@@ -163,6 +163,16 @@ class Journal:
             return [self._tail[i] for i in range(first, min(first + limit, len(self._tail)))]
         return self._entries(statements.ENTRIES_AFTER, (position, limit))
 
+    def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
+        """Return at most `limit` signals of `stream` numbered above `after_seq`, ascending."""
+        key = self._ids.get(stream, -1)
+        return self._entries(statements.SIGNALS_AFTER, (key, after_seq, limit))
+
+    def signals_kept(self, stream: Stream) -> tuple[int, int] | None:
+        """Return the numbers of the oldest and the newest signal kept; None without any."""
+        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._ids.get(stream, -1),))
+        return None if first is None else (first, last)
+
     def latest(self) -> list[Entry]:
         """Return each stream's newest entry and that of its newest bar, oldest first."""
         found = (*self._newest.values(), *self._of_newest_bar.values())

@@ -34,6 +34,10 @@ BARS_FROM: Final = f"{_BARS} AND open_time >= ? ORDER BY open_time"
 
 INSERT_DECISION: Final = "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 ENTRIES_AFTER: Final = "SELECT entry FROM decisions WHERE position > ? ORDER BY position LIMIT ?"
+SIGNALS_AFTER: Final = (
+    "SELECT entry FROM decisions WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
+SIGNALS_KEPT: Final = "SELECT min(seq), max(seq) FROM decisions WHERE stream = ?"
 #: Of each stream the newest entry and that of the newest bar, which may be one.
 LATEST_ENTRIES: Final = (
     "SELECT entry FROM decisions"

@@ -5,13 +5,18 @@ import select
 import socket
 import struct
 import threading
+from pathlib import Path
 
+import aiomqtt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
+from brokers import mosquitto, needs_mosquitto
 from candled_adapters.sinks.mqtt_codes import pubacks
-from candled_adapters.sinks.mqtt_link import Link, LinkError
+from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 
 CONNACK = b"\x20\x03\x00\x00\x00"
@@ -34,6 +39,25 @@ def hang_up(server: socket.socket) -> None:
     """Play something that is no broker: it closes before it has answered."""
     connection, _ = server.accept()
     connection.recv(1_000)
+    connection.close()
+
+
+def refuse_to_let_listen(server: socket.socket) -> None:
+    """Play a broker that grants no subscription; Mosquitto grants all and then sends nothing."""
+    connection, _ = server.accept()
+    connection.recv(1_000)
+    connection.sendall(CONNACK)
+    asked = connection.recv(1_000)
+    connection.sendall(b"\x90\x04" + asked[2:4] + b"\x00\x87")
+    connection.recv(1_000)
+    connection.close()
+
+
+def answer_and_hang_up(server: socket.socket) -> None:
+    """Play a broker that accepts the connection and goes away."""
+    connection, _ = server.accept()
+    connection.recv(1_000)
+    connection.sendall(CONNACK)
     connection.close()
 
 
@@ -106,3 +130,50 @@ def test_pubacks_are_found_among_other_packets(answers, rest):
         data += b"\xd0\x00\x40" + bytes([len(body)]) + body
         expected.append((mid, code))
     assert list(pubacks(data + b"\x40\x04" + rest)) == expected
+
+
+@needs_mosquitto
+def test_a_link_hears_what_others_ask_and_where_they_want_the_answer(tmp_path: Path):
+    """Response topic and correlation data come with the payload."""
+
+    async def scenario(port: int) -> Heard:
+        async with Link(MqttSettings("127.0.0.1", port), WILL) as link:
+            await link.listen("candled/replay/request")
+            asking = Properties(PacketTypes.PUBLISH)
+            asking.ResponseTopic = "candled/replay/response/bot"
+            asking.CorrelationData = b"17"
+            async with aiomqtt.Client(
+                "127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5
+            ) as bot:
+                await bot.publish("candled/replay/request", b"{}", qos=1, properties=asking)
+            async for heard in link.heard():
+                return heard
+        raise AssertionError
+
+    with mosquitto(tmp_path) as broker:
+        heard = asyncio.run(scenario(broker.port))
+    there = "candled/replay/response/bot"
+    assert heard == Heard("candled/replay/request", b"{}", retained=False, response_topic=there,
+                          correlation=b"17")  # fmt: skip
+
+
+def test_listening_where_we_may_not_is_told_with_the_mend():
+    """A refused subscription is an error that names the topic and the right that is missing."""
+
+    async def scenario() -> None:
+        async with await connect(refuse_to_let_listen) as link:
+            with pytest.raises(LinkError, match=r"candled/replay/request.*grant read rights"):
+                await link.listen("candled/replay/request")
+
+    asyncio.run(scenario())
+
+
+def test_who_listens_learns_of_the_end():
+    """A connection that ends while nothing is said raises its error in the listener."""
+
+    async def scenario() -> None:
+        async with await connect(answer_and_hang_up) as link:
+            with pytest.raises(LinkError, match="was lost"):
+                await anext(link.heard())
+
+    asyncio.run(scenario())

@@ -22,7 +22,8 @@ from candled.ports import (
     StreamHealth,
     StreamState,
 )
-from candled_adapters.sinks import payload, shapes
+from candled_adapters.protocol import shapes
+from candled_adapters.sinks import payload
 from fakes import BTC, EVENING_MS, Decisions, evidence, float32
 from models import model
 

@@ -218,3 +218,72 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="
     bar_open: Annotated[str | None, Meta(description="Which bar it is about, if about one")]
     at: Annotated[str, Meta(description="Venue's clock")]
     unsaid: Annotated[int, Meta(ge=0, description="How many like it were not told before it")]
+
+
+class DigestLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision of a close, in short."""
+
+    id: str
+    symbol: str
+    side: AnySide
+    reason: Reason
+    probabilities: MaybeOdds
+    seq: Annotated[Seq | None, Meta(description="null unless it is a signal")]
+    price: float
+    regime: Position
+
+
+class Digest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.digest/1"):
+    """The decisions of one exchange and interval about bars that opened together.
+
+    For dashboards: never a reason to trade. What is decided later than the first part follows in
+    further ones.
+    """
+
+    epoch: str
+    exchange: str
+    interval: str
+    bar_open: str
+    bar_close: str
+    bar_open_ms: int
+    bar_close_ms: int
+    part: Annotated[int, Meta(ge=1, description="1, 2, 3 ... of this close")]
+    decided: Annotated[int, Meta(ge=0, description="How many streams this and earlier parts name")]
+    expected: Annotated[int, Meta(ge=0, description="How many streams there are")]
+    decisions: tuple[DigestLine, ...]
+    published_at: Annotated[str, Meta(description="Venue's clock")]
+
+
+class ReplayRequest(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.replay-request/1"
+):
+    """Who missed signals asks for those of one stream that are numbered above `since_seq`.
+
+    The answer goes to the message's response topic with its correlation data (MQTT 5), or to
+    `reply_to` with `correlation` in the payload; it must be ``{base}/replay/response/{client}``.
+    """
+
+    stream: Annotated[str, Meta(description="exchange/symbol/interval")]
+    since_seq: Annotated[int, Meta(ge=0)]
+    epoch: Annotated[
+        str | None, Meta(description="Of since_seq; another one is replayed from 0")
+    ] = None
+    reply_to: Annotated[str | None, Meta(description="For MQTT 3.1.1")] = None
+    correlation: Annotated[str | None, Meta(description="For MQTT 3.1.1; comes back")] = None
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.replay/1"):
+    """An answer: signals of the past, for the record. Never a reason to trade."""
+
+    stream: str
+    epoch: str
+    since_seq: Annotated[int, Meta(ge=0, description="They are numbered above this")]
+    last_seq: Annotated[int, Meta(ge=0, description="Number of the stream's newest signal")]
+    first_kept: Annotated[
+        int | None, Meta(description="Number of the oldest signal still kept; null: none")
+    ]
+    signals: Annotated[tuple[Signal, ...], Meta(description="Ascending; live is always false")]
+    complete: Annotated[bool, Meta(description="False: ask again from the last one's seq")]
+    correlation: str | None
+    error: Annotated[str | None, Meta(description="Why there are none, for people")] = None
+    retry_after_s: Annotated[float | None, Meta(description="When asked too often")] = None

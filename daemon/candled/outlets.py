@@ -1,0 +1,106 @@
+"""The way out: what of the configuration becomes which sink. Part of the composition root."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from candled.config import Config, ConfigError
+from candled.core.engine import Lane
+from candled.core.model import Model
+from candled.ports import Clock, Sink
+from candled.tally import Tally
+from candled_adapters.exchanges.registry import live_venue
+from candled_adapters.protocol.shapes import ExchangeInfo, Info
+from candled_adapters.sinks.log import LogSettings, LogSink
+from candled_adapters.sinks.mqtt import MqttSink
+from candled_adapters.sinks.mqtt_messages import MqttSettings
+from candled_adapters.sinks.payload import model_info
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What sinks need to know beside their own settings."""
+
+    lanes: Sequence[Lane]
+    epoch: str
+    """Of the journal."""
+    clock: Callable[[str], Clock]
+    """Finds an exchange's clock."""
+    tally: Tally
+
+
+def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
+    """Return the configured sinks; reads secrets, connects nowhere. Raises ConfigError."""
+    info = info_of(config, outlook.lanes, outlook.epoch)
+    sinks: list[Sink] = [
+        MqttSink(mqtt_settings(config), outlook.clock, lambda: info, on_acked=outlook.tally.acked)
+    ]
+    if config.log.decisions:
+        sinks.append(LogSink(_log_settings(config)))
+    return sinks
+
+
+def mqtt_settings(config: Config) -> MqttSettings:
+    """Turn [mqtt] into the sink's settings; reads the password file."""
+    part, url = config.mqtt, urlsplit(config.mqtt.url)
+    tls = url.scheme == "mqtts"
+    return MqttSettings(
+        host=url.hostname or "",
+        port=url.port or (8883 if tls else 1883),
+        base_topic=part.base_topic,
+        client_id=part.client_id,
+        username=part.username,
+        password=_secret(part.password_file),
+        tls=tls,
+        ca_file=_text(part.ca_file),
+        cert_file=_text(part.cert_file),
+        key_file=_text(part.key_file),
+        keepalive=part.keepalive,
+        max_outstanding=part.max_outstanding,
+        publish_timeout=part.publish_timeout,
+    )
+
+
+def _secret(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, [f"mqtt.password_file: cannot be read: {error}"]) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
+
+
+def _log_settings(config: Config) -> LogSettings:
+    part = config.log
+    return LogSettings(
+        path=None if part.decisions == "-" else Path(part.decisions),
+        max_bytes=part.max_megabytes * 1_000_000,
+        backups=part.backups,
+    )
+
+
+def info_of(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
+    """Return what the info topic says of what runs."""
+    models: dict[str, Model] = {lane.model.digest: lane.model for lane in lanes}
+    used = dict.fromkeys(lane.stream.exchange for lane in lanes)
+    dialects = {name: config.exchanges[name].dialect for name in used}
+    return Info(
+        version=version("candled"),
+        config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        models=tuple(map(model_info, models.values())),
+        exchanges={
+            name: ExchangeInfo(dialect=dialect, close_source=live_venue(dialect).closing.mark)
+            for name, dialect in dialects.items()
+        },
+        streams=tuple(sorted(lane.stream.path for lane in lanes)),
+        epoch=epoch,
+    )
