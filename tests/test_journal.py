@@ -46,6 +46,7 @@ from candled.journal import (
 )
 from candled.ports import Entry
 from fakes import evidence
+from journals import change
 
 BTC = Stream("binance", "BTCUSDT", "1h")
 ETH = Stream("binance", "ETHUSDT", "1h")
@@ -154,10 +155,8 @@ def test_entries_of_before_evidence_and_novelty_are_read(tmp_path: Path):
     """An entry that was written without the two has nothing to say of them."""
     with opened(tmp_path) as journal:
         (made,) = commit(journal, (BTC, 0, Side.LONG))
-    with sqlite3.connect(tmp_path / FILE) as db:
-        db.execute("UPDATE decisions SET entry = json_remove(entry, ?, ?)", LATER)
-        ((text,),) = db.execute("SELECT entry FROM decisions")
-    db.close()
+    change(tmp_path, "UPDATE decisions SET entry = json_remove(entry, ?, ?)", *LATER)
+    ((text,),) = rows(tmp_path, "SELECT entry FROM decisions")
     assert not {"novelty", "evidence"} & set(json.loads(text)["decision"])
     decision = dataclasses.replace(made.decision, novelty=None, evidence=None)
     with opened(tmp_path) as journal:
@@ -586,7 +585,7 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.executescript("CREATE TABLE other (x); PRAGMA user_version = 7;")
     db.close()
-    assert "journal version 7, this candled reads 1 to 2" in refused(tmp_path)
+    assert "journal version 7, this candled reads 1 to 3" in refused(tmp_path)
 
 
 VERSION_1 = """
@@ -634,7 +633,9 @@ def first_version(folder: Path) -> list[Entry]:
         db.executescript(VERSION_1)
         db.execute("ATTACH ? AS now", (str(folder / "now" / FILE),))
         for table in TABLES:
-            db.execute(f"INSERT INTO {table} SELECT * FROM now.{table}")  # noqa: S608
+            names = [name for _, name, *_ in db.execute(f"PRAGMA main.table_info({table})")]
+            columns = ", ".join(names)
+            db.execute(f"INSERT INTO {table} SELECT {columns} FROM now.{table}")  # noqa: S608
         db.execute("UPDATE decisions SET entry = json_remove(entry, '$.decision.supersedes')")
     db.close()
     return made
@@ -653,7 +654,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
         assert affected is not None
         assert journal.revise(told, affected.bar, [], 7) == []
         assert commit(journal, (BTC, 2, Side.LONG))[0].seq == 3
-    assert rows(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert rows(tmp_path, "PRAGMA user_version") == [(3,)]
     assert rows(tmp_path, "SELECT revision, close, revised_at FROM revisions") == [
         (0, bar(0).close, 6)
     ]

@@ -12,7 +12,7 @@ The journal knows nothing of feeds, models or brokers.
 
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
 from candled.journal.journal import Journal, open_journal
-from candled.journal.reader import JournalReader, open_reader
+from candled.journal.reader import JournalReader, Refused, open_reader
 from candled.journal.revising import Affected
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "JournalLockedError",
     "JournalReader",
     "JournalUnavailableError",
+    "Refused",
     "open_journal",
     "open_reader",
 ]

@@ -7,44 +7,61 @@ nothing of files and of SQLite beyond its statements.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from candled.core.bar import Bar, Bars, Stream, iso
 from candled.core.decision import BarClosed, BarRevised, Decision, Source
 from candled.journal import statements
 from candled.journal.database import Database, JournalError, damaged, open_database
+from candled.journal.delivery import Deliveries
+from candled.journal.looking import Look
 from candled.journal.revising import Affected, affected
-from candled.journal.rows import Cell, bar_cells, bars_of, decision_row, entry_of, history_rows
+from candled.journal.rows import Cell, bar_rows, decision_row, history_rows
 from candled.ports import Entry
 
 _TAIL: Final = 8192
+_STREAM: Final = "id, exchange, symbol, interval, from_listing, last_seq"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a stream beside its bars and decisions."""
+
+    key: int
+    from_listing: bool = False
+    last_seq: int = 0
 
 
 class Journal:
-    """The open journal; also the `Outbox` of every sink. Use `open_journal` to get one."""
+    """The open journal; also the `Outbox` of every sink. Use `open_journal` to get one.
 
-    def __init__(self, database: Database, tail: int) -> None:
+    `wall_ms` tells when something was given up.
+    """
+
+    def __init__(self, database: Database, tail: int, wall_ms: Callable[[], int]) -> None:
         self._db = database
-        ((self.epoch,),) = database.rows("SELECT value FROM meta WHERE key = 'epoch'")
-        streams = database.rows("SELECT exchange, symbol, interval, id, last_seq FROM streams")
-        self._ids: dict[Stream, int] = {Stream(*names): key for *names, key, _ in streams}
-        self._seqs = {Stream(*names): last_seq for *names, _, last_seq in streams}
-        self._marks: dict[str, int] = dict(database.rows("SELECT sink, position FROM marks"))
+        self._wall_ms = wall_ms
+        self._look = look = Look(database)
+        self.epoch = look.meta["epoch"]
+        self._streams = {
+            Stream(*names): _Known(key, bool(listed), last_seq)
+            for key, *names, listed, last_seq in look.small("streams", _STREAM)
+        }
+        self._deliveries = Deliveries(database, look.small("marks", "sink, position"))
         self._last: int
         ((self._last,),) = database.rows("SELECT coalesce(max(position), 0) FROM decisions")
         self._tail: deque[Entry] = deque(maxlen=tail)
         self._newest: dict[Stream, Entry] = {}
         self._of_newest_bar: dict[Stream, Entry] = {}
-        for entry in self._entries(statements.LATEST_ENTRIES):
+        for entry in look.entries(statements.LATEST_ENTRIES):
             self._look_at(entry)
         self._grown = asyncio.Event()
-        self._marked = asyncio.Event()
 
     @property
     def last_position(self) -> int:
@@ -63,9 +80,7 @@ class Journal:
             key = self._key(stream)
             ((first,),) = self._db.rows(statements.FIRST_BAR, (key,))
             if first is None or (len(bars) and bars.open_time[0] <= first):
-                self._db.write(
-                    "UPDATE streams SET from_listing = ? WHERE id = ?", [(int(from_listing), key)]
-                )
+                self._know(stream, replace(self._streams[stream], from_listing=from_listing))
             self._db.write(statements.INSERT_NEW_BAR, history_rows(key, bars))
 
     def commit(
@@ -78,10 +93,7 @@ class Journal:
         """
         entries = self._numbered(batch, decisions, decided_ms)
         with self._transaction():
-            self._db.write(
-                statements.INSERT_BAR,
-                [_bar_row(self._key(e.stream), e.bar, e.source) for e in batch],
-            )
+            self._db.write(statements.INSERT_BAR, self._bar_rows(batch))
             self._write_entries(entries)
         self._publish(entries)
         return entries
@@ -94,14 +106,12 @@ class Journal:
         """
         stream, bar = event.stream, event.bar
         try:
-            return affected(self._db, self._ids.get(stream, -1), bar, history)
+            return affected(self._look, self._key_of(stream), bar, history)
         except KeyError as error:
             raise JournalError(
                 f"{self._db.path}: {stream.path}: the bar that opens at {iso(bar.open_time)} was "
                 "revised, but never stored; a feed may revise only what it has reported"
             ) from error
-        except msgspec.DecodeError as error:
-            raise damaged(self._db.path, error) from error
 
     def revise(
         self, event: BarRevised, bar: Bar, corrections: Sequence[Decision], decided_ms: int
@@ -117,42 +127,45 @@ class Journal:
         with self._transaction():
             key = self._key(event.stream)
             self._db.write(statements.KEEP_BAR, [(event.received_ms, key, bar.open_time)])
-            self._db.write(statements.REPLACE_BAR, [_bar_row(key, bar, Source.REST)])
+            self._db.write(statements.REPLACE_BAR, bar_rows(key, [bar], [Source.REST]))
             self._write_entries(entries)
         self._publish(entries)
         return entries
 
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        rows = self._db.rows(statements.NEWEST_BARS, (self._ids.get(stream, -1), count))
-        return bars_of(rows[::-1])
+        return self._look.newest_bars(self._key_of(stream), count)
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
-        key = self._ids.get(stream, -1)
-        rows = self._db.rows("SELECT from_listing FROM streams WHERE id = ?", (key,))
-        return bool(rows and rows[0][0])
+        known = self._streams.get(stream)
+        return known is not None and known.from_listing
 
     # --- what the sinks read and write
 
     def position(self, sink: str) -> int:
         """Return the position up to which `sink` has delivered everything; 0 at first."""
-        return self._marks.get(sink, 0)
+        return self._deliveries.position(sink)
 
     def mark(self, sink: str, position: int) -> None:
-        """Record durably that `sink` has delivered everything up to `position`."""
-        if position == self._marks.get(sink):
-            return
-        with self._transaction():
-            self._db.write("INSERT OR REPLACE INTO marks VALUES (?, ?)", [(sink, position)])
-        self._marks[sink] = position
-        marked, self._marked = self._marked, asyncio.Event()
-        marked.set()
+        """Record that `sink` has delivered everything up to `position`; see `settle`."""
+        self._deliveries.mark(sink, position)
+
+    def refuse(self, sink: str, position: int, reason: str) -> None:
+        """Record that `sink` gave up the entry at `position` for good; see `settle`."""
+        self._deliveries.refuse(sink, position, reason, self._wall_ms())
+
+    def settle(self) -> str | None:
+        """Write marks and refusals that could not be written; return why it cannot be done now."""
+        return self._deliveries.settle()
+
+    async def unsettled(self) -> None:
+        """Return once there is something to `settle`."""
+        await self._deliveries.unsettled()
 
     async def delivered(self, sinks: Sequence[str]) -> None:
         """Return once each of `sinks` has delivered everything there is."""
-        while any(self.position(sink) < self._last for sink in sinks):
-            await self._marked.wait()
+        await self._deliveries.delivered(sinks, self._last)
 
     def after(self, position: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries after `position`, oldest first."""
@@ -161,16 +174,20 @@ class Journal:
         if self._tail and position >= self._tail[0].position - 1:
             first = position + 1 - self._tail[0].position
             return [self._tail[i] for i in range(first, min(first + limit, len(self._tail)))]
-        return self._entries(statements.ENTRIES_AFTER, (position, limit))
+        entries = self._look.entries(statements.ENTRIES_AFTER, (position, limit))
+        self._check_positions(position, entries)
+        return entries
 
     def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
         """Return at most `limit` signals of `stream` numbered above `after_seq`, ascending."""
-        key = self._ids.get(stream, -1)
-        return self._entries(statements.SIGNALS_AFTER, (key, after_seq, limit))
+        values = (self._key_of(stream), after_seq, limit)
+        entries = self._look.entries(statements.SIGNALS_AFTER, values)
+        self._check_seqs(stream, after_seq, limit, entries)
+        return entries
 
     def signals_kept(self, stream: Stream) -> tuple[int, int] | None:
         """Return the numbers of the oldest and the newest signal kept; None without any."""
-        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._ids.get(stream, -1),))
+        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._key_of(stream),))
         return None if first is None else (first, last)
 
     def latest(self) -> list[Entry]:
@@ -190,6 +207,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let go of the lock."""
+        with suppress(JournalError):
+            self.settle()
         self._db.close()
 
     # --- inside
@@ -204,7 +223,7 @@ class Journal:
             zip(batch, decisions, decided_ms, strict=True), start=1
         ):
             stream, is_signal = decision.stream, decision.is_signal
-            last = seqs.get(stream, self._seqs.get(stream, 0))
+            last = seqs.get(stream, self._last_seq(stream))
             seqs[stream] = last + is_signal
             entries.append(
                 Entry(
@@ -225,10 +244,9 @@ class Journal:
             statements.INSERT_DECISION,
             [decision_row(self._key(e.decision.stream), e) for e in entries],
         )
-        self._db.write(
-            "UPDATE streams SET last_seq = ? WHERE id = ?",
-            [(e.seq, self._key(e.decision.stream)) for e in entries if e.seq is not None],
-        )
+        last = {e.decision.stream: e.last_seq for e in entries if e.seq is not None}
+        for stream, last_seq in last.items():
+            self._know(stream, replace(self._streams[stream], last_seq=last_seq))
 
     def _look_at(self, entry: Entry) -> None:
         """Note the next entry as its stream's newest, and as that of its newest bar if it is."""
@@ -242,47 +260,89 @@ class Journal:
         """Let the sinks see entries that are on disk now."""
         for entry in entries:
             self._look_at(entry)
-            self._seqs[entry.decision.stream] = entry.last_seq
         self._tail.extend(entries)
         if entries:
             self._last = entries[-1].position
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    def _entries(self, sql: str, values: Sequence[int] = ()) -> list[Entry]:
-        try:
-            return [entry_of(text) for (text,) in self._db.rows(sql, values)]
-        except msgspec.DecodeError as error:
-            raise damaged(self._db.path, error) from error
+    def _check_positions(self, position: int, entries: Sequence[Entry]) -> None:
+        """Refuse a hole among entries that come after `position`."""
+        for entry in entries:
+            if entry.position != position + 1:
+                raise damaged(self._db.path, f"decision {position + 1} is missing")
+            position = entry.position
+        if not entries and position < self._last:
+            raise damaged(self._db.path, f"decision {position + 1} is missing")
+
+    def _check_seqs(
+        self, stream: Stream, after_seq: int, limit: int, entries: Sequence[Entry]
+    ) -> None:
+        """Refuse a hole among a stream's signals that come after one; the oldest may be gone."""
+        seqs = [entry.seq for entry in entries]
+        last = self._last_seq(stream)
+        if not seqs:
+            complete = after_seq >= last or limit < 1
+        else:
+            first, count = seqs[0] or 0, len(seqs)
+            end = last if count < limit else first + count - 1
+            complete = seqs == list(range(first, end + 1))
+        if not complete:
+            raise damaged(self._db.path, f"{stream.path}: a signal after {after_seq} is missing")
+
+    def _last_seq(self, stream: Stream) -> int:
+        known = self._streams.get(stream)
+        return known.last_seq if known else 0
+
+    def _bar_rows(self, batch: Sequence[BarClosed]) -> list[tuple[Cell, ...]]:
+        by_stream: dict[Stream, list[BarClosed]] = {}
+        for event in batch:
+            by_stream.setdefault(event.stream, []).append(event)
+        return [
+            row
+            for stream, events in by_stream.items()
+            for row in bar_rows(
+                self._key(stream), [e.bar for e in events], [e.source for e in events]
+            )
+        ]
+
+    def _key_of(self, stream: Stream) -> int:
+        """Return the stream's key, or one that no stream has."""
+        known = self._streams.get(stream)
+        return known.key if known else -1
 
     def _key(self, stream: Stream) -> int:
         """Return the stream's key; call it inside a transaction, it may insert."""
-        if stream not in self._ids:
-            ((key,),) = self._db.rows(
-                "INSERT INTO streams (exchange, symbol, interval, from_listing, last_seq)"
-                " VALUES (?, ?, ?, 0, 0) RETURNING id",
-                (stream.exchange, stream.symbol, stream.interval),
-            )
-            self._ids[stream] = key
-        return self._ids[stream]
+        if stream not in self._streams:
+            self._know(stream, _Known(1 + max((s.key for s in self._streams.values()), default=0)))
+        return self._streams[stream].key
+
+    def _know(self, stream: Stream, known: _Known) -> None:
+        """Write what is known of a stream; call it inside a transaction."""
+        names = (stream.exchange, stream.symbol, stream.interval)
+        row = (known.key, *names, int(known.from_listing), known.last_seq)
+        self._db.write(statements.INSERT_STREAM, [row])
+        self._streams[stream] = known
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, on disk and in what we remember of it."""
-        known = dict(self._ids)
+        known = dict(self._streams)
         try:
             with self._db.transaction():
                 yield
         except BaseException:
-            self._ids = known
+            self._streams = known
             raise
 
 
-def _bar_row(key: int, bar: Bar, source: Source) -> tuple[Cell, ...]:
-    return (key, *bar_cells(bar), source.value)
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
-def open_journal(folder: Path, *, tail: int = _TAIL) -> Journal:
+def open_journal(
+    folder: Path, *, tail: int = _TAIL, wall_ms: Callable[[], int] = _wall_ms
+) -> Journal:
     """Open or create the journal in `folder`, for this process alone.
 
     `tail` is how many of the newest entries are kept in memory, so that sinks rarely read from
@@ -291,8 +351,8 @@ def open_journal(folder: Path, *, tail: int = _TAIL) -> Journal:
     """
     database = open_database(folder)
     try:
-        return Journal(database, tail)
-    except ValueError as error:  # a row that must be there is not
+        return Journal(database, tail, wall_ms)
+    except (ValueError, KeyError) as error:  # a row that must be there is not
         database.close()
         raise damaged(database.path, error) from error
     except BaseException:
