@@ -1,20 +1,113 @@
-"""Changes a journal behind its daemon's back, as no disk would do it: the checksums fit."""
+"""Journals for tests: what is put in, and what a disk or a hand does to them."""
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from candled.core.bar import COLUMNS
+from candled.core.bar import COLUMNS, HOUR, Bar, Stream
+from candled.core.decision import (
+    BarClosed,
+    Decision,
+    Probabilities,
+    Quality,
+    Reason,
+    Side,
+    Source,
+    Target,
+    decision_id,
+)
+from candled.journal import Journal, open_journal
 from candled.journal.rows import table_of
 from candled.journal.sums import bar_sums, row_sum
+from candled.ports import Entry
+from fakes import evidence
 
+BTC = Stream("binance", "BTCUSDT", "1h")
+ETH = Stream("binance", "ETHUSDT", "1h")
+START = 1_735_689_600_000
+NAN = float("nan")
 FILE = "candled.journal"
 _DECISION = "position, stream, bar_open, revision, id, side, seq, entry"
 
 
+def bar(hour: int, **columns: float) -> Bar:
+    """Make the bar of one hour; a venue without taker columns."""
+    opened = START + hour * HOUR
+    made = Bar(
+        opened, 100.1, 101.3, 99.7, 100.0 + hour / 7, 5.5, opened + HOUR - 1, 550.0, 9.0, NAN, NAN
+    )
+    return dataclasses.replace(made, **columns)
+
+
+def closed(stream: Stream, hour: int, **columns: float) -> BarClosed:
+    """Make the report of a closed bar."""
+    at = START + (hour + 1) * HOUR
+    return BarClosed(stream, bar(hour, **columns), Source.WS, (at + 12) * 1_000_000 + 345, at + 12)
+
+
+def decided(event: BarClosed, side: Side = Side.FLAT) -> Decision:
+    """Make a decision about a closed bar."""
+    opened = event.bar.open_time
+    asked = side is not Side.NO_DECISION
+    return Decision(
+        id=decision_id(event.stream, "m", "p", opened, 0),
+        stream=event.stream,
+        bar_open=opened,
+        bar_close=opened + HOUR,
+        revision=0,
+        side=side,
+        reason=None if asked else Reason.WARMUP,
+        probabilities=Probabilities(0.10000000149011612, 0.25, 0.6499999761581421)
+        if asked
+        else None,
+        threshold=0.6,
+        target=Target(24, 1.5, 1.0),
+        price=event.bar.close,
+        regime=1,
+        raw_regime=2,
+        quality=(Quality.GAP,),
+        model="BTCUSDT_1h",
+        model_digest="m",
+        policy_digest="p",
+        valid_until=opened + 2 * HOUR,
+        novelty=7 / 220 if asked else None,
+        evidence=evidence(side) if side.is_signal else None,
+    )
+
+
+def commit(journal: Journal, *slots: tuple[Stream, int, Side]) -> list[Entry]:
+    """Commit one batch of (stream, hour, side)."""
+    batch = [closed(stream, hour) for stream, hour, _ in slots]
+    sides = [side for _, _, side in slots]
+    made = [decided(event, side) for event, side in zip(batch, sides, strict=True)]
+    return journal.commit(batch, made, [event.received_ms + 3 for event in batch])
+
+
+@contextmanager
+def opened(folder: Path, tail: int = 8192) -> Iterator[Journal]:
+    """Open a journal and close it at the end."""
+    journal = open_journal(folder, tail=tail)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def rows(folder: Path, sql: str) -> list[tuple]:
+    """Read the file as another program would."""
+    db = sqlite3.connect(folder / FILE)
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
 def change(folder: Path, sql: str, *values: object) -> None:
-    """Execute a statement, and give every row the checksum of what it holds then."""
+    """Execute a statement as no disk would: every row has the checksum of what it holds then."""
     with sqlite3.connect(folder / FILE) as db:
         db.create_function("row_sum", -1, row_sum)
         db.create_function("bar_sum", -1, _bar_sum)

@@ -23,19 +23,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candled.core.bar import HOUR, Bar, Bars, Stream
+from candled.core.bar import HOUR, Bars, Stream
 from candled.core.correction import correction
 from candled.core.decision import (
-    BarClosed,
     BarRevised,
-    Decision,
     Probabilities,
-    Quality,
-    Reason,
     Side,
-    Source,
-    Target,
-    decision_id,
 )
 from candled.journal import (
     Journal,
@@ -45,87 +38,22 @@ from candled.journal import (
     open_journal,
 )
 from candled.ports import Entry
-from fakes import evidence
-from journals import change
+from journals import (
+    BTC,
+    ETH,
+    FILE,
+    NAN,
+    START,
+    bar,
+    change,
+    closed,
+    commit,
+    decided,
+    opened,
+    rows,
+)
 
-BTC = Stream("binance", "BTCUSDT", "1h")
-ETH = Stream("binance", "ETHUSDT", "1h")
-START = 1_735_689_600_000
-NAN = float("nan")
-FILE = "candled.journal"
 LATER = ("$.decision.novelty", "$.decision.evidence")
-
-
-def bar(hour: int, **columns: float) -> Bar:
-    """Make the bar of one hour; a venue without taker columns."""
-    opened = START + hour * HOUR
-    made = Bar(
-        opened, 100.1, 101.3, 99.7, 100.0 + hour / 7, 5.5, opened + HOUR - 1, 550.0, 9.0, NAN, NAN
-    )
-    return dataclasses.replace(made, **columns)
-
-
-def closed(stream: Stream, hour: int, **columns: float) -> BarClosed:
-    """Make the report of a closed bar."""
-    at = START + (hour + 1) * HOUR
-    return BarClosed(stream, bar(hour, **columns), Source.WS, (at + 12) * 1_000_000 + 345, at + 12)
-
-
-def decided(event: BarClosed, side: Side = Side.FLAT) -> Decision:
-    """Make a decision about a closed bar."""
-    opened = event.bar.open_time
-    asked = side is not Side.NO_DECISION
-    return Decision(
-        id=decision_id(event.stream, "m", "p", opened, 0),
-        stream=event.stream,
-        bar_open=opened,
-        bar_close=opened + HOUR,
-        revision=0,
-        side=side,
-        reason=None if asked else Reason.WARMUP,
-        probabilities=Probabilities(0.10000000149011612, 0.25, 0.6499999761581421)
-        if asked
-        else None,
-        threshold=0.6,
-        target=Target(24, 1.5, 1.0),
-        price=event.bar.close,
-        regime=1,
-        raw_regime=2,
-        quality=(Quality.GAP,),
-        model="BTCUSDT_1h",
-        model_digest="m",
-        policy_digest="p",
-        valid_until=opened + 2 * HOUR,
-        novelty=7 / 220 if asked else None,
-        evidence=evidence(side) if side.is_signal else None,
-    )
-
-
-def commit(journal: Journal, *slots: tuple[Stream, int, Side]) -> list[Entry]:
-    """Commit one batch of (stream, hour, side)."""
-    batch = [closed(stream, hour) for stream, hour, _ in slots]
-    sides = [side for _, _, side in slots]
-    made = [decided(event, side) for event, side in zip(batch, sides, strict=True)]
-    return journal.commit(batch, made, [event.received_ms + 3 for event in batch])
-
-
-@contextmanager
-def opened(folder: Path, tail: int = 8192) -> Iterator[Journal]:
-    """Open a journal and close it at the end."""
-    journal = open_journal(folder, tail=tail)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
-def rows(folder: Path, sql: str) -> list[tuple]:
-    """Read the file as another program would."""
-    db = sqlite3.connect(folder / FILE)
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
 
 
 # --- writing and reading

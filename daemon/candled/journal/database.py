@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -68,6 +69,10 @@ class Database:
         self.path = path
         self.connection = connection
         self._lock = lock
+        self.turn = threading.RLock()
+        """Whose turn it is to write: SQLite itself would make the other sleep for too long."""
+        self.pruned = 0
+        """Position up to which decisions may have been removed."""
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -81,7 +86,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make what is written inside durable at the end, or leave nothing of it."""
-        with told(self.path):
+        with self.turn, told(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -98,6 +103,12 @@ class Database:
         """
         with told(self.path), closing(sqlite3.connect(self.path)) as beside:
             beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def beside(self) -> sqlite3.Connection:
+        """Return a further connection, for whichever thread; writers take turns."""
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        set_up(connection)
+        return connection
 
     def close(self) -> None:
         """Close the file and let go of the lock."""
@@ -148,16 +159,21 @@ def _connected(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+def set_up(connection: sqlite3.Connection) -> None:
+    """Set what every connection that writes has in common."""
     connection.execute("PRAGMA busy_timeout = 2000")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.create_function("row_sum", -1, row_sum, deterministic=True)
+
+
+def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+    set_up(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != 0:  # before anything is written to it
         check_version(path, version)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.create_function("row_sum", -1, row_sum, deterministic=True)
     if version < VERSION:
         _bring_up_to_date(connection, version)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,22 +20,15 @@ from candled.core.decision import BarClosed, BarRevised, Decision, Source
 from candled.journal import statements
 from candled.journal.database import Database, JournalError, damaged, open_database
 from candled.journal.delivery import Deliveries
+from candled.journal.holes import missing_position, missing_seq
 from candled.journal.looking import Look
+from candled.journal.pruning import Pruner, Retention
 from candled.journal.revising import Affected, affected
 from candled.journal.rows import Cell, bar_rows, decision_row, history_rows
+from candled.journal.streams import Streams
 from candled.ports import Entry
 
 _TAIL: Final = 8192
-_STREAM: Final = "id, exchange, symbol, interval, from_listing, last_seq"
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of a stream beside its bars and decisions."""
-
-    key: int
-    from_listing: bool = False
-    last_seq: int = 0
 
 
 class Journal:
@@ -49,10 +42,8 @@ class Journal:
         self._wall_ms = wall_ms
         self._look = look = Look(database)
         self.epoch = look.meta["epoch"]
-        self._streams = {
-            Stream(*names): _Known(key, bool(listed), last_seq)
-            for key, *names, listed, last_seq in look.small("streams", _STREAM)
-        }
+        database.pruned = int(look.meta.get("pruned", 0))
+        self._streams = Streams(database, look)
         self._deliveries = Deliveries(database, look.small("marks", "sink, position"))
         self._last: int
         ((self._last,),) = database.rows("SELECT coalesce(max(position), 0) FROM decisions")
@@ -76,11 +67,11 @@ class Journal:
         Those there already stay. Only bars that begin at the stream's first one or before it can
         say whether the venue has an earlier one.
         """
-        with self._transaction():
-            key = self._key(stream)
+        with self._streams.transaction():
+            key = self._streams.key(stream)
             ((first,),) = self._db.rows(statements.FIRST_BAR, (key,))
             if first is None or (len(bars) and bars.open_time[0] <= first):
-                self._know(stream, replace(self._streams[stream], from_listing=from_listing))
+                self._streams.note(stream, from_listing=from_listing)
             self._db.write(statements.INSERT_NEW_BAR, history_rows(key, bars))
 
     def commit(
@@ -92,7 +83,7 @@ class Journal:
         raised, nothing of the batch is stored and no sink sees anything of it.
         """
         entries = self._numbered(batch, decisions, decided_ms)
-        with self._transaction():
+        with self._streams.transaction():
             self._db.write(statements.INSERT_BAR, self._bar_rows(batch))
             self._write_entries(entries)
         self._publish(entries)
@@ -106,7 +97,7 @@ class Journal:
         """
         stream, bar = event.stream, event.bar
         try:
-            return affected(self._look, self._key_of(stream), bar, history)
+            return affected(self._look, self._streams.of(stream).key, bar, history)
         except KeyError as error:
             raise JournalError(
                 f"{self._db.path}: {stream.path}: the bar that opens at {iso(bar.open_time)} was "
@@ -124,8 +115,8 @@ class Journal:
         arrived = BarClosed(event.stream, bar, Source.REST, event.received_ns, event.received_ms)
         count = len(corrections)
         entries = self._numbered([arrived] * count, corrections, [decided_ms] * count)
-        with self._transaction():
-            key = self._key(event.stream)
+        with self._streams.transaction():
+            key = self._streams.key(event.stream)
             self._db.write(statements.KEEP_BAR, [(event.received_ms, key, bar.open_time)])
             self._db.write(statements.REPLACE_BAR, bar_rows(key, [bar], [Source.REST]))
             self._write_entries(entries)
@@ -134,12 +125,11 @@ class Journal:
 
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        return self._look.newest_bars(self._key_of(stream), count)
+        return self._look.newest_bars(self._streams.of(stream).key, count)
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
-        known = self._streams.get(stream)
-        return known is not None and known.from_listing
+        return self._streams.of(stream).from_listing
 
     # --- what the sinks read and write
 
@@ -175,19 +165,21 @@ class Journal:
             first = position + 1 - self._tail[0].position
             return [self._tail[i] for i in range(first, min(first + limit, len(self._tail)))]
         entries = self._look.entries(statements.ENTRIES_AFTER, (position, limit))
-        self._check_positions(position, entries)
+        last, pruned = self._last, self._db.pruned
+        self._refuse(missing_position(position, entries, limit=limit, last=last, pruned=pruned))
         return entries
 
     def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
         """Return at most `limit` signals of `stream` numbered above `after_seq`, ascending."""
-        values = (self._key_of(stream), after_seq, limit)
+        values = (self._streams.of(stream).key, after_seq, limit)
         entries = self._look.entries(statements.SIGNALS_AFTER, values)
-        self._check_seqs(stream, after_seq, limit, entries)
+        last, pruned = self._streams.of(stream).last_seq, self._db.pruned
+        self._refuse(missing_seq(stream, after_seq, entries, limit=limit, last=last, pruned=pruned))
         return entries
 
     def signals_kept(self, stream: Stream) -> tuple[int, int] | None:
         """Return the numbers of the oldest and the newest signal kept; None without any."""
-        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._key_of(stream),))
+        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._streams.of(stream).key,))
         return None if first is None else (first, last)
 
     def latest(self) -> list[Entry]:
@@ -204,6 +196,23 @@ class Journal:
     def checkpoint(self) -> None:
         """Tidy up the file; may run in another thread, beside everything else."""
         self._db.checkpoint()
+
+    @contextmanager
+    def pruning(
+        self, keep_ms: int, sinks: Sequence[str], history: Mapping[Stream, int]
+    ) -> Iterator[tuple[Sequence[Stream], Callable[[Stream], int]]]:
+        """Give all streams, and a function that removes a few rows of one and says how many.
+
+        It is for another thread; after 0 there is nothing left to remove. Up to `keep_ms` before
+        its newest bar, and until all of `sinks` have delivered it, nothing goes. `history` says
+        how many bars a stream's decisions rest on.
+        """
+        rule = Retention(keep_ms, self._deliveries.durable(sinks), history)
+        latest: dict[Stream, int] = {}
+        for entry in self.latest():
+            latest.setdefault(entry.decision.stream, entry.position)
+        with closing(Pruner(self._db, self._streams, latest)) as pruner:
+            yield list(self._streams), partial(pruner.step, rule=rule)
 
     def close(self) -> None:
         """Close the file and let go of the lock."""
@@ -223,7 +232,7 @@ class Journal:
             zip(batch, decisions, decided_ms, strict=True), start=1
         ):
             stream, is_signal = decision.stream, decision.is_signal
-            last = seqs.get(stream, self._last_seq(stream))
+            last = seqs.get(stream, self._streams.of(stream).last_seq)
             seqs[stream] = last + is_signal
             entries.append(
                 Entry(
@@ -242,11 +251,11 @@ class Journal:
     def _write_entries(self, entries: Sequence[Entry]) -> None:
         self._db.write(
             statements.INSERT_DECISION,
-            [decision_row(self._key(e.decision.stream), e) for e in entries],
+            [decision_row(self._streams.key(e.decision.stream), e) for e in entries],
         )
         last = {e.decision.stream: e.last_seq for e in entries if e.seq is not None}
         for stream, last_seq in last.items():
-            self._know(stream, replace(self._streams[stream], last_seq=last_seq))
+            self._streams.note(stream, last_seq=last_seq)
 
     def _look_at(self, entry: Entry) -> None:
         """Note the next entry as its stream's newest, and as that of its newest bar if it is."""
@@ -266,33 +275,9 @@ class Journal:
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    def _check_positions(self, position: int, entries: Sequence[Entry]) -> None:
-        """Refuse a hole among entries that come after `position`."""
-        for entry in entries:
-            if entry.position != position + 1:
-                raise damaged(self._db.path, f"decision {position + 1} is missing")
-            position = entry.position
-        if not entries and position < self._last:
-            raise damaged(self._db.path, f"decision {position + 1} is missing")
-
-    def _check_seqs(
-        self, stream: Stream, after_seq: int, limit: int, entries: Sequence[Entry]
-    ) -> None:
-        """Refuse a hole among a stream's signals that come after one; the oldest may be gone."""
-        seqs = [entry.seq for entry in entries]
-        last = self._last_seq(stream)
-        if not seqs:
-            complete = after_seq >= last or limit < 1
-        else:
-            first, count = seqs[0] or 0, len(seqs)
-            end = last if count < limit else first + count - 1
-            complete = seqs == list(range(first, end + 1))
-        if not complete:
-            raise damaged(self._db.path, f"{stream.path}: a signal after {after_seq} is missing")
-
-    def _last_seq(self, stream: Stream) -> int:
-        known = self._streams.get(stream)
-        return known.last_seq if known else 0
+    def _refuse(self, missing: str | None) -> None:
+        if missing:
+            raise damaged(self._db.path, missing)
 
     def _bar_rows(self, batch: Sequence[BarClosed]) -> list[tuple[Cell, ...]]:
         by_stream: dict[Stream, list[BarClosed]] = {}
@@ -302,38 +287,9 @@ class Journal:
             row
             for stream, events in by_stream.items()
             for row in bar_rows(
-                self._key(stream), [e.bar for e in events], [e.source for e in events]
+                self._streams.key(stream), [e.bar for e in events], [e.source for e in events]
             )
         ]
-
-    def _key_of(self, stream: Stream) -> int:
-        """Return the stream's key, or one that no stream has."""
-        known = self._streams.get(stream)
-        return known.key if known else -1
-
-    def _key(self, stream: Stream) -> int:
-        """Return the stream's key; call it inside a transaction, it may insert."""
-        if stream not in self._streams:
-            self._know(stream, _Known(1 + max((s.key for s in self._streams.values()), default=0)))
-        return self._streams[stream].key
-
-    def _know(self, stream: Stream, known: _Known) -> None:
-        """Write what is known of a stream; call it inside a transaction."""
-        names = (stream.exchange, stream.symbol, stream.interval)
-        row = (known.key, *names, int(known.from_listing), known.last_seq)
-        self._db.write(statements.INSERT_STREAM, [row])
-        self._streams[stream] = known
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing, on disk and in what we remember of it."""
-        known = dict(self._streams)
-        try:
-            with self._db.transaction():
-                yield
-        except BaseException:
-            self._streams = known
-            raise
 
 
 def _wall_ms() -> int:

@@ -58,8 +58,24 @@ FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND
 ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
 ENTRIES_OF_STREAM: Final = f"{_ENTRIES} stream = ? ORDER BY bar_open, revision"
 
-INSERT_STREAM: Final = (
+SET_STREAM: Final = (
     "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, row_sum(?1, ?2, ?3, ?4, ?5, ?6))"
     " ON CONFLICT (id) DO UPDATE SET from_listing = excluded.from_listing,"
     " last_seq = excluded.last_seq, sum = excluded.sum"
+)
+
+#: What pruning asks.
+SET_PRUNED: Final = "INSERT OR REPLACE INTO meta VALUES ('pruned', ?, row_sum('pruned', ?1))"
+NTH_NEWEST_BAR: Final = (
+    "SELECT open_time FROM bars WHERE stream = ? ORDER BY open_time DESC LIMIT 1 OFFSET ?"
+)
+NTH_BAR_BEFORE: Final = (
+    "SELECT open_time FROM bars WHERE stream = ? AND open_time < ?"
+    " ORDER BY open_time DESC LIMIT 1 OFFSET ?"
+)
+FIRST_BARS: Final = (
+    "SELECT open_time FROM bars WHERE stream = ? AND open_time <= ? ORDER BY open_time LIMIT ?"
+)
+FIRST_DECISIONS: Final = (
+    "SELECT position, bar_open FROM decisions WHERE stream = ? ORDER BY bar_open, revision LIMIT ?"
 )
