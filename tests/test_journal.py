@@ -464,6 +464,38 @@ def test_a_second_daemon_is_refused(tmp_path: Path):
         commit(journal, (BTC, 0, Side.LONG))
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "dots"])
+def test_a_second_daemon_is_refused_by_whatever_name_it_knows_the_state(tmp_path: Path, kind: str):
+    """A link to the folder, one to the file, another spelling: it is one journal with one lock.
+
+    Who is refused is told which process has it.
+    """
+    state, other = tmp_path / "state", tmp_path / "other"
+    with opened(state) as journal:
+        if kind == "folder":
+            other.symlink_to(state)
+        elif kind == "file":
+            other.mkdir()
+            (other / FILE).symlink_to(state / FILE)
+        else:
+            (state / "below").mkdir()
+            other = state / "below" / ".."
+        for _ in range(2):
+            with pytest.raises(JournalLockedError, match=rf"\(process {os.getpid()}\)"):
+                open_journal(other)
+        made = commit(journal, (BTC, 0, Side.LONG))
+    with opened(other) as journal:
+        assert journal.after(0, 9) == made
+
+
+def test_the_lock_of_a_process_that_was_killed_is_nobodys(tmp_path: Path):
+    """What kill -9 leaves behind, number and all, keeps nobody out."""
+    run_and_kill(tmp_path, 1)
+    assert (tmp_path / "lock").read_text().strip().isdigit()
+    with opened(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
 def test_the_lock_is_let_go_when_opening_fails(tmp_path: Path):
     """A journal that could not be opened does not stay locked."""
     (tmp_path / FILE).write_bytes(b"no database" * 100)

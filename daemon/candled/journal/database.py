@@ -7,11 +7,12 @@ leaves here as a JournalError that names the file. Knows nothing of bars or deci
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -19,6 +20,7 @@ from candled.journal.schema import VERSION, tables_since
 from candled.journal.sums import row_sum
 
 FILE: Final = "candled.journal"
+_PID_DIGITS: Final = 20
 
 #: Up to where decisions, and among them bars, may be of an earlier version, without checksums.
 _SUMMED_AFTER: Final = (
@@ -121,8 +123,14 @@ def open_database(folder: Path) -> Database:
 
     Raises JournalLockedError when another process has it, JournalError when it cannot be used.
     """
-    path = folder / FILE
-    lock = _locked(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = (folder / FILE).resolve()  # by whatever name: one journal has one lock
+        lock = _locked(path.parent)
+    except OSError as error:
+        raise JournalError(
+            f"{folder}: cannot be used for state: {error.strerror}; name a folder to write in"
+        ) from error
     try:
         with told(path):
             return Database(path, _connected(path), lock)
@@ -132,20 +140,21 @@ def open_database(folder: Path) -> Database:
 
 
 def _locked(folder: Path) -> IO[str]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
-    except OSError as error:
-        raise JournalError(
-            f"{folder}: cannot be used for state: {error.strerror}; name a folder to write in"
-        ) from error
+    """Take the lock beside the file; it says whose it is. The system lets go of a dead one's."""
+    lock = (folder / "lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read(_PID_DIGITS).strip() or "unknown"
         lock.close()
         raise JournalLockedError(
-            f"{folder}: another candled uses this state; stop it or name another folder"
+            f"{folder}: another candled uses this state (process {holder}); "
+            "stop it or name another folder"
         ) from error
+    with suppress(OSError):  # a full disk: the number is for people
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), f"{os.getpid()}\n".encode())
     return lock
 
 
