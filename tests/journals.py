@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sqlite3
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from candled.core.bar import COLUMNS, HOUR, Bar, Stream
 from candled.core.decision import (
@@ -104,6 +108,30 @@ def rows(folder: Path, sql: str) -> list[tuple]:
         return db.execute(sql).fetchall()
     finally:
         db.close()
+
+
+@contextmanager
+def tiny_disk(place: Path, kilobytes: int = 256) -> Iterator[Path]:
+    """Mount a small file system; skips where that is not allowed."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a tiny disk can only be mounted as root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill_disk(place: Path) -> Path:
+    """Leave no byte on a file system; return the file that has them."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        for size in (65_536, 4_096, 1):
+            with suppress(OSError):
+                while file.write(b"x" * size):
+                    pass
+    return ballast
 
 
 def change(folder: Path, sql: str, *values: object) -> None:

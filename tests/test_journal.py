@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,7 @@ from journals import (
     decided,
     opened,
     rows,
+    tiny_disk,
 )
 
 LATER = ("$.decision.novelty", "$.decision.evidence")
@@ -338,19 +339,6 @@ def test_a_full_disk_is_an_error_and_nothing_is_shown(tmp_path: Path):
     with opened(tmp_path) as journal:
         assert journal.after(0, 999) == before
         assert [e.seq for e in commit(journal, *slots)] == list(range(2, 401))
-
-
-@contextmanager
-def tiny_disk(place: Path) -> Iterator[Path]:
-    """Mount a file system of 256 KiB; skips where that is not allowed."""
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a tiny disk can only be mounted as root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_really_full_disk_keeps_what_was_committed(tmp_path: Path):

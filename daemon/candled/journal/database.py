@@ -6,6 +6,7 @@ leaves here as a JournalError that names the file. Knows nothing of bars or deci
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -50,6 +51,9 @@ _SURROUNDINGS: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class JournalError(Exception):
@@ -128,7 +132,8 @@ def open_database(folder: Path) -> Database:
         path = (folder / FILE).resolve()  # by whatever name: one journal has one lock
         lock = _locked(path.parent)
     except OSError as error:
-        raise JournalError(
+        kind = JournalUnavailableError if error.errno in _NO_ROOM else JournalError
+        raise kind(
             f"{folder}: cannot be used for state: {error.strerror}; name a folder to write in"
         ) from error
     try:
