@@ -59,6 +59,8 @@ class MemoryOutbox:
         self.entries = list(entries)
         self.marks: list[tuple[str, int]] = []
         """Every mark in the order it was made: (sink, position)."""
+        self.refused: list[tuple[str, int, str]] = []
+        """What was given up for good: (sink, position, reason)."""
         self._more = asyncio.Event()
 
     def add(self, *entries: Entry) -> None:
@@ -75,6 +77,9 @@ class MemoryOutbox:
 
     def mark(self, sink: str, position: int) -> None:
         self.marks.append((sink, position))
+
+    def refuse(self, sink: str, position: int, reason: str) -> None:
+        self.refused.append((sink, position, reason))
 
     def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
         return [e for e in self._signals(stream) if (e.seq or 0) > after_seq][:limit]

@@ -560,10 +560,9 @@ def test_a_second_daemon_on_one_state_ends_with_75(made: Path, tmp_path: Path):
     finally:
         journal.close()
     assert made.exists()
-    assert (code, why) == (
-        75,
-        f"{tmp_path / 'state'}: another candled uses this state; stop it or name another folder",
-    )
+    holder = f"another candled uses this state (process {os.getpid()})"
+    assert code == 75
+    assert why == f"{tmp_path / 'state'}: {holder}; stop it or name another folder"
 
 
 def test_a_damaged_journal_ends_with_70(made: Path, tmp_path: Path):

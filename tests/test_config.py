@@ -246,7 +246,7 @@ def test_the_info_says_what_a_venues_bars_are_worth(tmp_path: Path, dialect: str
         ("mqtt.keep_alive = 5", "mqtt.keep_alive: unknown key; did you mean 'keepalive'?"),
         ("polcy.threshold = 0.5", "polcy: unknown key; did you mean 'policy'?"),
         ("policy.treshold = 0.5", "policy.treshold: unknown key; did you mean 'threshold'?"),
-        ("state.zzz = 1", "state.zzz: unknown key; known are path"),
+        ("state.zzz = 1", "state.zzz: unknown key; known are path, keep_days"),
         (
             "exchanges.b = {dialect = 'binance-spot', ws = 'x'}",
             "exchanges.b.ws: unknown key; did you mean 'ws_url'?",

@@ -15,27 +15,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candled.core.bar import HOUR, Bar, Bars, Stream
+from candled.core.bar import HOUR, Bars, Stream
 from candled.core.correction import correction
 from candled.core.decision import (
-    BarClosed,
     BarRevised,
-    Decision,
     Probabilities,
-    Quality,
-    Reason,
     Side,
-    Source,
-    Target,
-    decision_id,
 )
 from candled.journal import (
     Journal,
@@ -45,86 +38,23 @@ from candled.journal import (
     open_journal,
 )
 from candled.ports import Entry
-from fakes import evidence
+from journals import (
+    BTC,
+    ETH,
+    FILE,
+    NAN,
+    START,
+    bar,
+    change,
+    closed,
+    commit,
+    decided,
+    opened,
+    rows,
+    tiny_disk,
+)
 
-BTC = Stream("binance", "BTCUSDT", "1h")
-ETH = Stream("binance", "ETHUSDT", "1h")
-START = 1_735_689_600_000
-NAN = float("nan")
-FILE = "candled.journal"
 LATER = ("$.decision.novelty", "$.decision.evidence")
-
-
-def bar(hour: int, **columns: float) -> Bar:
-    """Make the bar of one hour; a venue without taker columns."""
-    opened = START + hour * HOUR
-    made = Bar(
-        opened, 100.1, 101.3, 99.7, 100.0 + hour / 7, 5.5, opened + HOUR - 1, 550.0, 9.0, NAN, NAN
-    )
-    return dataclasses.replace(made, **columns)
-
-
-def closed(stream: Stream, hour: int, **columns: float) -> BarClosed:
-    """Make the report of a closed bar."""
-    at = START + (hour + 1) * HOUR
-    return BarClosed(stream, bar(hour, **columns), Source.WS, (at + 12) * 1_000_000 + 345, at + 12)
-
-
-def decided(event: BarClosed, side: Side = Side.FLAT) -> Decision:
-    """Make a decision about a closed bar."""
-    opened = event.bar.open_time
-    asked = side is not Side.NO_DECISION
-    return Decision(
-        id=decision_id(event.stream, "m", "p", opened, 0),
-        stream=event.stream,
-        bar_open=opened,
-        bar_close=opened + HOUR,
-        revision=0,
-        side=side,
-        reason=None if asked else Reason.WARMUP,
-        probabilities=Probabilities(0.10000000149011612, 0.25, 0.6499999761581421)
-        if asked
-        else None,
-        threshold=0.6,
-        target=Target(24, 1.5, 1.0),
-        price=event.bar.close,
-        regime=1,
-        raw_regime=2,
-        quality=(Quality.GAP,),
-        model="BTCUSDT_1h",
-        model_digest="m",
-        policy_digest="p",
-        valid_until=opened + 2 * HOUR,
-        novelty=7 / 220 if asked else None,
-        evidence=evidence(side) if side.is_signal else None,
-    )
-
-
-def commit(journal: Journal, *slots: tuple[Stream, int, Side]) -> list[Entry]:
-    """Commit one batch of (stream, hour, side)."""
-    batch = [closed(stream, hour) for stream, hour, _ in slots]
-    sides = [side for _, _, side in slots]
-    made = [decided(event, side) for event, side in zip(batch, sides, strict=True)]
-    return journal.commit(batch, made, [event.received_ms + 3 for event in batch])
-
-
-@contextmanager
-def opened(folder: Path, tail: int = 8192) -> Iterator[Journal]:
-    """Open a journal and close it at the end."""
-    journal = open_journal(folder, tail=tail)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
-def rows(folder: Path, sql: str) -> list[tuple]:
-    """Read the file as another program would."""
-    db = sqlite3.connect(folder / FILE)
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
 
 
 # --- writing and reading
@@ -154,10 +84,8 @@ def test_entries_of_before_evidence_and_novelty_are_read(tmp_path: Path):
     """An entry that was written without the two has nothing to say of them."""
     with opened(tmp_path) as journal:
         (made,) = commit(journal, (BTC, 0, Side.LONG))
-    with sqlite3.connect(tmp_path / FILE) as db:
-        db.execute("UPDATE decisions SET entry = json_remove(entry, ?, ?)", LATER)
-        ((text,),) = db.execute("SELECT entry FROM decisions")
-    db.close()
+    change(tmp_path, "UPDATE decisions SET entry = json_remove(entry, ?, ?)", *LATER)
+    ((text,),) = rows(tmp_path, "SELECT entry FROM decisions")
     assert not {"novelty", "evidence"} & set(json.loads(text)["decision"])
     decision = dataclasses.replace(made.decision, novelty=None, evidence=None)
     with opened(tmp_path) as journal:
@@ -413,19 +341,6 @@ def test_a_full_disk_is_an_error_and_nothing_is_shown(tmp_path: Path):
         assert [e.seq for e in commit(journal, *slots)] == list(range(2, 401))
 
 
-@contextmanager
-def tiny_disk(place: Path) -> Iterator[Path]:
-    """Mount a file system of 256 KiB; skips where that is not allowed."""
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a tiny disk can only be mounted as root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_really_full_disk_keeps_what_was_committed(tmp_path: Path):
     """On a real file system without room, the journal holds exactly the commits that succeeded."""
     with tiny_disk(tmp_path / "disk") as disk:
@@ -537,6 +452,38 @@ def test_a_second_daemon_is_refused(tmp_path: Path):
         commit(journal, (BTC, 0, Side.LONG))
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "dots"])
+def test_a_second_daemon_is_refused_by_whatever_name_it_knows_the_state(tmp_path: Path, kind: str):
+    """A link to the folder, one to the file, another spelling: it is one journal with one lock.
+
+    Who is refused is told which process has it.
+    """
+    state, other = tmp_path / "state", tmp_path / "other"
+    with opened(state) as journal:
+        if kind == "folder":
+            other.symlink_to(state)
+        elif kind == "file":
+            other.mkdir()
+            (other / FILE).symlink_to(state / FILE)
+        else:
+            (state / "below").mkdir()
+            other = state / "below" / ".."
+        for _ in range(2):
+            with pytest.raises(JournalLockedError, match=rf"\(process {os.getpid()}\)"):
+                open_journal(other)
+        made = commit(journal, (BTC, 0, Side.LONG))
+    with opened(other) as journal:
+        assert journal.after(0, 9) == made
+
+
+def test_the_lock_of_a_process_that_was_killed_is_nobodys(tmp_path: Path):
+    """What kill -9 leaves behind, number and all, keeps nobody out."""
+    run_and_kill(tmp_path, 1)
+    assert (tmp_path / "lock").read_text().strip().isdigit()
+    with opened(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
 def test_the_lock_is_let_go_when_opening_fails(tmp_path: Path):
     """A journal that could not be opened does not stay locked."""
     (tmp_path / FILE).write_bytes(b"no database" * 100)
@@ -586,7 +533,7 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.executescript("CREATE TABLE other (x); PRAGMA user_version = 7;")
     db.close()
-    assert "journal version 7, this candled reads 1 to 2" in refused(tmp_path)
+    assert "journal version 7, this candled reads 1 to 3" in refused(tmp_path)
 
 
 VERSION_1 = """
@@ -634,7 +581,9 @@ def first_version(folder: Path) -> list[Entry]:
         db.executescript(VERSION_1)
         db.execute("ATTACH ? AS now", (str(folder / "now" / FILE),))
         for table in TABLES:
-            db.execute(f"INSERT INTO {table} SELECT * FROM now.{table}")  # noqa: S608
+            names = [name for _, name, *_ in db.execute(f"PRAGMA main.table_info({table})")]
+            columns = ", ".join(names)
+            db.execute(f"INSERT INTO {table} SELECT {columns} FROM now.{table}")  # noqa: S608
         db.execute("UPDATE decisions SET entry = json_remove(entry, '$.decision.supersedes')")
     db.close()
     return made
@@ -653,7 +602,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
         assert affected is not None
         assert journal.revise(told, affected.bar, [], 7) == []
         assert commit(journal, (BTC, 2, Side.LONG))[0].seq == 3
-    assert rows(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert rows(tmp_path, "PRAGMA user_version") == [(3,)]
     assert rows(tmp_path, "SELECT revision, close, revised_at FROM revisions") == [
         (0, bar(0).close, 6)
     ]

@@ -11,7 +11,13 @@ from candled.core.bar import Stream
 from candled.core.decision import BarClosed, Decision, Source
 from candled.core.engine import Engine
 from candled.errors import Exit, explain
-from candled.journal import JournalError, JournalUnavailableError, open_journal, open_reader
+from candled.journal import (
+    JournalError,
+    JournalUnavailableError,
+    Refused,
+    open_journal,
+    open_reader,
+)
 from candles import candles, differing
 from models import lane
 
@@ -77,6 +83,23 @@ def test_a_reader_of_a_stopped_daemon_leaves_no_file(tmp_path: Path):
     open_journal(tmp_path).close()  # the lock was never taken
 
 
+def test_a_reader_sees_what_was_given_up(tmp_path: Path):
+    """What a sink gave up is there with its reason and time, each once, for the last reason."""
+    journal = open_journal(tmp_path, wall_ms=lambda: 17)
+    try:
+        fill(journal)
+        journal.refuse("webhook:b", 2, "HTTP 400: no such pair")
+        journal.refuse("webhook:a", 3, "HTTP 500")
+        journal.refuse("webhook:a", 3, "not within its time")
+        with open_reader(tmp_path) as reader:
+            assert reader.refused() == [
+                Refused("webhook:a", 3, "not within its time", 17),
+                Refused("webhook:b", 2, "HTTP 400: no such pair", 17),
+            ]
+    finally:
+        journal.close()
+
+
 def test_a_reader_cannot_write(tmp_path: Path):
     """Whatever is asked of it, the file stays as it is."""
     journal = open_journal(tmp_path)
@@ -119,7 +142,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(JournalError, match="journal version 99, this candled reads 1 to 2"):
+    with pytest.raises(JournalError, match="journal version 99, this candled reads 1 to 3"):
         open_reader(tmp_path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from candled.offline.verification import described, verify_candles, verify_live
 from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.candles.candlefile import write_candles
 from candles import HOURLY, candles
+from journals import change
 from models import bundle
 from toys import Toy, shifted
 
@@ -85,9 +85,7 @@ class Daemon:
 
     def spoil(self, sql: str, *values: object) -> None:
         """Change the journal behind the daemon's back."""
-        with sqlite3.connect(self.state / "candled.journal") as db:
-            db.execute(sql, values)
-        db.close()
+        change(self.state, sql, *values)
 
 
 @pytest.fixture

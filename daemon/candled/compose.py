@@ -25,7 +25,7 @@ from candled.config import (
     StreamConfig,
     load_config,
 )
-from candled.core.bar import Stream
+from candled.core.bar import DAY, Stream
 from candled.core.decision import Policy
 from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
@@ -197,6 +197,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         observer=tally.durable,
         on_incident=tally.met,
         on_ready=lambda: notify("READY=1"),
+        keep_ms=config.state.keep_days * DAY or None,
     )
     return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
 

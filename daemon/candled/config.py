@@ -89,6 +89,8 @@ class StateConfig(_Part):
 
     path: Path = Field(Path("state"), strict=False)
     """Folder of the journal; made when it is missing."""
+    keep_days: Annotated[int, Field(ge=0, le=100_000)] = 400
+    """Days until what every sink has delivered may go; 0 for ever."""
 
 
 class MqttConfig(_Part):

@@ -235,7 +235,15 @@ class Outbox(Protocol):
         ...
 
     def mark(self, sink: str, position: int) -> None:
-        """Record durably that `sink` has delivered everything up to `position`."""
+        """Record that `sink` has delivered everything up to `position`.
+
+        Durably as soon as the disk allows: while it is full, what is durable is delivered still,
+        and after a restart once more.
+        """
+        ...
+
+    def refuse(self, sink: str, position: int, reason: str) -> None:
+        """Record that `sink` gave up the entry at `position` for good; `mark` comes after it."""
         ...
 
     def latest(self) -> list[Entry]:

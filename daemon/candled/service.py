@@ -26,7 +26,7 @@ from candled.core.decision import BarClosed, BarRevised, Decision
 from candled.core.engine import Engine
 from candled.inbox import Inbox
 from candled.incidents import Limiter, incident_fields
-from candled.journal import Affected, Journal
+from candled.journal import Affected, Housekeeper, Journal, JournalError
 from candled.ports import (
     Clock,
     Entry,
@@ -44,7 +44,6 @@ _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay 
 _RECENT: Final = 48  # bars that a feed is given to know what it has reported, for its audit
 _DRAIN_SECONDS: Final = 5.0
 _HEALTH_PAUSE: Final = 1.0
-_HOUSE_PAUSE: Final = 1.0
 
 log = structlog.get_logger("candled.service")
 
@@ -65,7 +64,10 @@ Observer = Callable[[Sequence[Entry], BatchTimes], None]
 
 
 class Service:
-    """Runs the pipeline until it is told to stop."""
+    """Runs the pipeline until it is told to stop.
+
+    `keep_ms` is how long the journal keeps what is delivered; None: for ever.
+    """
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class Service:
         observer: Observer | None = None,
         on_incident: Callable[[Incident], None] | None = None,
         on_ready: Callable[[], None] | None = None,
+        keep_ms: int | None = None,
     ) -> None:
         self._engine = engine
         self._journal = journal
@@ -87,6 +90,7 @@ class Service:
         self._observer = observer
         self._on_incident = on_incident
         self._on_ready = on_ready
+        self._keep_ms = keep_ms
         self._limiter = Limiter()
         self._clocks: Mapping[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
         self._inbox = Inbox()
@@ -111,7 +115,7 @@ class Service:
             decider = group.create_task(self._decide_for_ever(), name="decider")
             helpers = [
                 group.create_task(self._log_health(), name="health"),
-                group.create_task(self._keep_house(), name="house"),
+                group.create_task(self._housekeeper().run(), name="house"),
             ]
             if self._on_ready:
                 self._on_ready()
@@ -148,7 +152,11 @@ class Service:
     async def _decide_for_ever(self) -> None:
         while True:
             events = await self._inbox.take(_BATCH_LIMIT)
-            self._handle(events)
+            try:
+                self._handle(events)
+            except JournalError as error:  # the end; the sinks may still say why
+                self._board.report("journal", str(error))
+                raise
             self._inbox.handled()
             await asyncio.sleep(0)  # a full inbox must not starve the sockets
 
@@ -252,14 +260,14 @@ class Service:
             log.info("health", state=health.state.value, reasons=list(health.reasons))
             await self._board.changed(health)
 
-    async def _keep_house(self) -> None:
-        """Tidy the journal a moment after it grew, so that no commit has to."""
-        seen = self._journal.last_position
-        while True:
-            await self._journal.wait(seen)
-            await asyncio.sleep(_HOUSE_PAUSE)
-            seen = self._journal.last_position
-            await asyncio.to_thread(self._journal.checkpoint)
+    def _housekeeper(self) -> Housekeeper:
+        return Housekeeper(
+            self._journal,
+            self._board.report,
+            sinks=[sink.name for sink in self._sinks],
+            history={stream: self._engine.history(stream) for stream in self._engine.streams},
+            keep_ms=self._keep_ms,
+        )
 
     async def _drain(self) -> None:
         """Let the last bars be decided and delivered, for a bounded time."""

@@ -11,17 +11,20 @@ The journal knows nothing of feeds, models or brokers.
 """
 
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
+from candled.journal.housekeeping import Housekeeper
 from candled.journal.journal import Journal, open_journal
-from candled.journal.reader import JournalReader, open_reader
+from candled.journal.reader import JournalReader, Refused, open_reader
 from candled.journal.revising import Affected
 
 __all__ = [
     "Affected",
+    "Housekeeper",
     "Journal",
     "JournalError",
     "JournalLockedError",
     "JournalReader",
     "JournalUnavailableError",
+    "Refused",
     "open_journal",
     "open_reader",
 ]

@@ -1,70 +1,38 @@
-"""The journal's file: its schema, opening and transactions, and what SQLite's failures mean.
+"""The journal's file: opening and transactions, and what SQLite's failures mean.
 
 One SQLite database for one process (WAL, synchronous=FULL). Everything that goes wrong with it
-leaves here as a JournalError that names the file. Knows tables, nothing of bars or decisions.
+leaves here as a JournalError that names the file. Knows nothing of bars or decisions.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-VERSION: Final = 2
+from candled.journal.schema import VERSION, tables_since
+from candled.journal.sums import row_sum
+
 FILE: Final = "candled.journal"
+_PID_DIGITS: Final = 20
 
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE streams (
-    id INTEGER PRIMARY KEY,
-    exchange TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
-    from_listing INTEGER NOT NULL,  -- 1: the venue has no bar before the first one here
-    last_seq INTEGER NOT NULL,      -- number of the stream's newest signal, 0 before the first
-    UNIQUE (exchange, symbol, interval)
-) STRICT;
-CREATE TABLE bars (
-    stream INTEGER NOT NULL REFERENCES streams (id),
-    open_time INTEGER NOT NULL,
-    open REAL NOT NULL, high REAL NOT NULL, low REAL NOT NULL, close REAL NOT NULL,
-    volume REAL, close_time INTEGER NOT NULL, quote_volume REAL, trades REAL,
-    taker_buy_base REAL, taker_buy_quote REAL,  -- NULL: the venue has no such column
-    source TEXT NOT NULL,
-    PRIMARY KEY (stream, open_time),
-    CONSTRAINT finite_prices CHECK (max(abs(open), abs(high), abs(low), abs(close)) < 9e999)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE decisions (
-    position INTEGER PRIMARY KEY,   -- one order for all streams
-    stream INTEGER NOT NULL REFERENCES streams (id),
-    bar_open INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    side TEXT NOT NULL,
-    seq INTEGER,                    -- contiguous for each stream's signals, else NULL
-    entry TEXT NOT NULL,            -- the whole entry as JSON
-    UNIQUE (stream, bar_open, revision)
-) STRICT;
-CREATE TABLE marks (sink TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
-"""
-
-#: What version 2 has more than version 1.
-_REVISIONS: Final = """
-CREATE TABLE revisions (            -- what bars were before the venue revised them
-    stream INTEGER NOT NULL,
-    open_time INTEGER NOT NULL,
-    revision INTEGER NOT NULL,      -- 0: as the bar came first, 1: as it was revised then, ...
-    open REAL NOT NULL, high REAL NOT NULL, low REAL NOT NULL, close REAL NOT NULL,
-    volume REAL, close_time INTEGER NOT NULL, quote_volume REAL, trades REAL,
-    taker_buy_base REAL, taker_buy_quote REAL,
-    source TEXT NOT NULL,
-    revised_at INTEGER NOT NULL,    -- when it was no longer so, on the venue's clock (UTC ms)
-    PRIMARY KEY (stream, open_time, revision),
-    FOREIGN KEY (stream, open_time) REFERENCES bars (stream, open_time)
-) STRICT, WITHOUT ROWID;
-"""
+#: Up to where decisions, and among them bars, may be of an earlier version, without checksums.
+_SUMMED_AFTER: Final = (
+    "INSERT INTO meta SELECT 'summed_after', coalesce(max(position), 0), NULL FROM decisions"
+)
+#: The small tables are summed up when a journal is brought up to date.
+_SUM_UP: Final = (
+    "UPDATE meta SET sum = row_sum(key, value)",
+    "UPDATE marks SET sum = row_sum(sink, position)",
+    "UPDATE streams SET sum = row_sum(id, exchange, symbol, interval, from_listing, last_seq)",
+)
 
 #: Size of the write-ahead log at which a commit stops to empty it. See `Database.checkpoint`, which
 #: keeps it from coming so far.
@@ -83,6 +51,9 @@ _SURROUNDINGS: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class JournalError(Exception):
@@ -104,6 +75,10 @@ class Database:
         self.path = path
         self.connection = connection
         self._lock = lock
+        self.turn = threading.RLock()
+        """Whose turn it is to write: SQLite itself would make the other sleep for too long."""
+        self.pruned = 0
+        """Position up to which decisions may have been removed."""
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -117,7 +92,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make what is written inside durable at the end, or leave nothing of it."""
-        with told(self.path):
+        with self.turn, told(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -135,6 +110,12 @@ class Database:
         with told(self.path), closing(sqlite3.connect(self.path)) as beside:
             beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def beside(self) -> sqlite3.Connection:
+        """Return a further connection, for whichever thread; writers take turns."""
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        set_up(connection)
+        return connection
+
     def close(self) -> None:
         """Close the file and let go of the lock."""
         self.connection.close()
@@ -146,8 +127,15 @@ def open_database(folder: Path) -> Database:
 
     Raises JournalLockedError when another process has it, JournalError when it cannot be used.
     """
-    path = folder / FILE
-    lock = _locked(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = (folder / FILE).resolve()  # by whatever name: one journal has one lock
+        lock = _locked(path.parent)
+    except OSError as error:
+        kind = JournalUnavailableError if error.errno in _NO_ROOM else JournalError
+        raise kind(
+            f"{folder}: cannot be used for state: {error.strerror}; name a folder to write in"
+        ) from error
     try:
         with told(path):
             return Database(path, _connected(path), lock)
@@ -157,20 +145,21 @@ def open_database(folder: Path) -> Database:
 
 
 def _locked(folder: Path) -> IO[str]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
-    except OSError as error:
-        raise JournalError(
-            f"{folder}: cannot be used for state: {error.strerror}; name a folder to write in"
-        ) from error
+    """Take the lock beside the file; it says whose it is. The system lets go of a dead one's."""
+    lock = (folder / "lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read(_PID_DIGITS).strip() or "unknown"
         lock.close()
         raise JournalLockedError(
-            f"{folder}: another candled uses this state; stop it or name another folder"
+            f"{folder}: another candled uses this state (process {holder}); "
+            "stop it or name another folder"
         ) from error
+    with suppress(OSError):  # a full disk: the number is for people
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), f"{os.getpid()}\n".encode())
     return lock
 
 
@@ -184,20 +173,23 @@ def _connected(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+def set_up(connection: sqlite3.Connection) -> None:
+    """Set what every connection that writes has in common."""
     connection.execute("PRAGMA busy_timeout = 2000")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.create_function("row_sum", -1, row_sum, deterministic=True)
+
+
+def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+    set_up(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != 0:  # before anything is written to it
         check_version(path, version)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    if version == 0:
-        _create(connection)
-    elif version < VERSION:
-        _write_schema(connection, _REVISIONS)
-        connection.execute("COMMIT")
+    if version < VERSION:
+        _bring_up_to_date(connection, version)
 
 
 def check_version(path: Path, version: int) -> None:
@@ -209,15 +201,16 @@ def check_version(path: Path, version: int) -> None:
         raise JournalError(f"{path}: journal version {version}, this candled reads 1 to {VERSION}")
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    _write_schema(connection, f"{_SCHEMA} {_REVISIONS}")
-    connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Make a new file, or one of an earlier version, a journal of this one; all or nothing."""
+    connection.executescript(f"BEGIN IMMEDIATE; {tables_since(version)}")
+    if version == 0:
+        connection.execute("INSERT INTO meta VALUES ('epoch', ?, NULL)", (secrets.token_hex(8),))
+    else:
+        connection.execute(_SUMMED_AFTER)
+    for statement in _SUM_UP:
+        connection.execute(statement)
     connection.execute("COMMIT")
-
-
-def _write_schema(connection: sqlite3.Connection, tables: str) -> None:
-    """Begin a transaction, in which `tables` are made and the version is this one."""
-    connection.executescript(f"BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION};")
 
 
 @contextmanager
@@ -235,6 +228,6 @@ def told(path: Path) -> Iterator[None]:
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> JournalError:
+def damaged(path: Path, error: Exception | str) -> JournalError:
     """Return the error for a file whose content cannot be trusted."""
     return JournalError(f"{path}: {error}; move it away to begin a new journal")

@@ -7,44 +7,52 @@ nothing of files and of SQLite beyond its statements.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from candled.core.bar import Bar, Bars, Stream, iso
 from candled.core.decision import BarClosed, BarRevised, Decision, Source
 from candled.journal import statements
 from candled.journal.database import Database, JournalError, damaged, open_database
+from candled.journal.delivery import Deliveries
+from candled.journal.holes import missing_position, missing_seq
+from candled.journal.looking import Look
+from candled.journal.pruning import Pruner, Retention
 from candled.journal.revising import Affected, affected
-from candled.journal.rows import Cell, bar_cells, bars_of, decision_row, entry_of, history_rows
+from candled.journal.rows import Cell, bar_rows, decision_row, history_rows
+from candled.journal.streams import Streams
 from candled.ports import Entry
 
 _TAIL: Final = 8192
 
 
 class Journal:
-    """The open journal; also the `Outbox` of every sink. Use `open_journal` to get one."""
+    """The open journal; also the `Outbox` of every sink. Use `open_journal` to get one.
 
-    def __init__(self, database: Database, tail: int) -> None:
+    `wall_ms` tells when something was given up.
+    """
+
+    def __init__(self, database: Database, tail: int, wall_ms: Callable[[], int]) -> None:
         self._db = database
-        ((self.epoch,),) = database.rows("SELECT value FROM meta WHERE key = 'epoch'")
-        streams = database.rows("SELECT exchange, symbol, interval, id, last_seq FROM streams")
-        self._ids: dict[Stream, int] = {Stream(*names): key for *names, key, _ in streams}
-        self._seqs = {Stream(*names): last_seq for *names, _, last_seq in streams}
-        self._marks: dict[str, int] = dict(database.rows("SELECT sink, position FROM marks"))
+        self._wall_ms = wall_ms
+        self._look = look = Look(database)
+        self.epoch = look.meta["epoch"]
+        database.pruned = int(look.meta.get("pruned", 0))
+        self._streams = Streams(database, look)
+        self._deliveries = Deliveries(database, look.small("marks", "sink, position"))
         self._last: int
         ((self._last,),) = database.rows("SELECT coalesce(max(position), 0) FROM decisions")
         self._tail: deque[Entry] = deque(maxlen=tail)
         self._newest: dict[Stream, Entry] = {}
         self._of_newest_bar: dict[Stream, Entry] = {}
-        for entry in self._entries(statements.LATEST_ENTRIES):
+        for entry in look.entries(statements.LATEST_ENTRIES):
             self._look_at(entry)
         self._grown = asyncio.Event()
-        self._marked = asyncio.Event()
 
     @property
     def last_position(self) -> int:
@@ -59,13 +67,11 @@ class Journal:
         Those there already stay. Only bars that begin at the stream's first one or before it can
         say whether the venue has an earlier one.
         """
-        with self._transaction():
-            key = self._key(stream)
+        with self._streams.transaction():
+            key = self._streams.key(stream)
             ((first,),) = self._db.rows(statements.FIRST_BAR, (key,))
             if first is None or (len(bars) and bars.open_time[0] <= first):
-                self._db.write(
-                    "UPDATE streams SET from_listing = ? WHERE id = ?", [(int(from_listing), key)]
-                )
+                self._streams.note(stream, from_listing=from_listing)
             self._db.write(statements.INSERT_NEW_BAR, history_rows(key, bars))
 
     def commit(
@@ -77,11 +83,8 @@ class Journal:
         raised, nothing of the batch is stored and no sink sees anything of it.
         """
         entries = self._numbered(batch, decisions, decided_ms)
-        with self._transaction():
-            self._db.write(
-                statements.INSERT_BAR,
-                [_bar_row(self._key(e.stream), e.bar, e.source) for e in batch],
-            )
+        with self._streams.transaction():
+            self._db.write(statements.INSERT_BAR, self._bar_rows(batch))
             self._write_entries(entries)
         self._publish(entries)
         return entries
@@ -94,14 +97,12 @@ class Journal:
         """
         stream, bar = event.stream, event.bar
         try:
-            return affected(self._db, self._ids.get(stream, -1), bar, history)
+            return affected(self._look, self._streams.of(stream).key, bar, history)
         except KeyError as error:
             raise JournalError(
                 f"{self._db.path}: {stream.path}: the bar that opens at {iso(bar.open_time)} was "
                 "revised, but never stored; a feed may revise only what it has reported"
             ) from error
-        except msgspec.DecodeError as error:
-            raise damaged(self._db.path, error) from error
 
     def revise(
         self, event: BarRevised, bar: Bar, corrections: Sequence[Decision], decided_ms: int
@@ -114,45 +115,47 @@ class Journal:
         arrived = BarClosed(event.stream, bar, Source.REST, event.received_ns, event.received_ms)
         count = len(corrections)
         entries = self._numbered([arrived] * count, corrections, [decided_ms] * count)
-        with self._transaction():
-            key = self._key(event.stream)
+        with self._streams.transaction():
+            key = self._streams.key(event.stream)
             self._db.write(statements.KEEP_BAR, [(event.received_ms, key, bar.open_time)])
-            self._db.write(statements.REPLACE_BAR, [_bar_row(key, bar, Source.REST)])
+            self._db.write(statements.REPLACE_BAR, bar_rows(key, [bar], [Source.REST]))
             self._write_entries(entries)
         self._publish(entries)
         return entries
 
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        rows = self._db.rows(statements.NEWEST_BARS, (self._ids.get(stream, -1), count))
-        return bars_of(rows[::-1])
+        return self._look.newest_bars(self._streams.of(stream).key, count)
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
-        key = self._ids.get(stream, -1)
-        rows = self._db.rows("SELECT from_listing FROM streams WHERE id = ?", (key,))
-        return bool(rows and rows[0][0])
+        return self._streams.of(stream).from_listing
 
     # --- what the sinks read and write
 
     def position(self, sink: str) -> int:
         """Return the position up to which `sink` has delivered everything; 0 at first."""
-        return self._marks.get(sink, 0)
+        return self._deliveries.position(sink)
 
     def mark(self, sink: str, position: int) -> None:
-        """Record durably that `sink` has delivered everything up to `position`."""
-        if position == self._marks.get(sink):
-            return
-        with self._transaction():
-            self._db.write("INSERT OR REPLACE INTO marks VALUES (?, ?)", [(sink, position)])
-        self._marks[sink] = position
-        marked, self._marked = self._marked, asyncio.Event()
-        marked.set()
+        """Record that `sink` has delivered everything up to `position`; see `settle`."""
+        self._deliveries.mark(sink, position)
+
+    def refuse(self, sink: str, position: int, reason: str) -> None:
+        """Record that `sink` gave up the entry at `position` for good; see `settle`."""
+        self._deliveries.refuse(sink, position, reason, self._wall_ms())
+
+    def settle(self) -> str | None:
+        """Write marks and refusals that could not be written; return why it cannot be done now."""
+        return self._deliveries.settle()
+
+    async def unsettled(self) -> None:
+        """Return once there is something to `settle`."""
+        await self._deliveries.unsettled()
 
     async def delivered(self, sinks: Sequence[str]) -> None:
         """Return once each of `sinks` has delivered everything there is."""
-        while any(self.position(sink) < self._last for sink in sinks):
-            await self._marked.wait()
+        await self._deliveries.delivered(sinks, self._last)
 
     def after(self, position: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries after `position`, oldest first."""
@@ -161,16 +164,22 @@ class Journal:
         if self._tail and position >= self._tail[0].position - 1:
             first = position + 1 - self._tail[0].position
             return [self._tail[i] for i in range(first, min(first + limit, len(self._tail)))]
-        return self._entries(statements.ENTRIES_AFTER, (position, limit))
+        entries = self._look.entries(statements.ENTRIES_AFTER, (position, limit))
+        last, pruned = self._last, self._db.pruned
+        self._refuse(missing_position(position, entries, limit=limit, last=last, pruned=pruned))
+        return entries
 
     def signals(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
         """Return at most `limit` signals of `stream` numbered above `after_seq`, ascending."""
-        key = self._ids.get(stream, -1)
-        return self._entries(statements.SIGNALS_AFTER, (key, after_seq, limit))
+        values = (self._streams.of(stream).key, after_seq, limit)
+        entries = self._look.entries(statements.SIGNALS_AFTER, values)
+        last, pruned = self._streams.of(stream).last_seq, self._db.pruned
+        self._refuse(missing_seq(stream, after_seq, entries, limit=limit, last=last, pruned=pruned))
+        return entries
 
     def signals_kept(self, stream: Stream) -> tuple[int, int] | None:
         """Return the numbers of the oldest and the newest signal kept; None without any."""
-        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._ids.get(stream, -1),))
+        ((first, last),) = self._db.rows(statements.SIGNALS_KEPT, (self._streams.of(stream).key,))
         return None if first is None else (first, last)
 
     def latest(self) -> list[Entry]:
@@ -188,8 +197,27 @@ class Journal:
         """Tidy up the file; may run in another thread, beside everything else."""
         self._db.checkpoint()
 
+    @contextmanager
+    def pruning(
+        self, keep_ms: int, sinks: Sequence[str], history: Mapping[Stream, int]
+    ) -> Iterator[tuple[Sequence[Stream], Callable[[Stream], int]]]:
+        """Give all streams, and a function that removes a few rows of one and says how many.
+
+        It is for another thread; after 0 there is nothing left to remove. Up to `keep_ms` before
+        its newest bar, and until all of `sinks` have delivered it, nothing goes. `history` says
+        how many bars a stream's decisions rest on.
+        """
+        rule = Retention(keep_ms, self._deliveries.durable(sinks), history)
+        latest: dict[Stream, int] = {}
+        for entry in self.latest():
+            latest.setdefault(entry.decision.stream, entry.position)
+        with closing(Pruner(self._db, self._streams, latest)) as pruner:
+            yield list(self._streams), partial(pruner.step, rule=rule)
+
     def close(self) -> None:
         """Close the file and let go of the lock."""
+        with suppress(JournalError):
+            self.settle()
         self._db.close()
 
     # --- inside
@@ -204,7 +232,7 @@ class Journal:
             zip(batch, decisions, decided_ms, strict=True), start=1
         ):
             stream, is_signal = decision.stream, decision.is_signal
-            last = seqs.get(stream, self._seqs.get(stream, 0))
+            last = seqs.get(stream, self._streams.of(stream).last_seq)
             seqs[stream] = last + is_signal
             entries.append(
                 Entry(
@@ -223,12 +251,11 @@ class Journal:
     def _write_entries(self, entries: Sequence[Entry]) -> None:
         self._db.write(
             statements.INSERT_DECISION,
-            [decision_row(self._key(e.decision.stream), e) for e in entries],
+            [decision_row(self._streams.key(e.decision.stream), e) for e in entries],
         )
-        self._db.write(
-            "UPDATE streams SET last_seq = ? WHERE id = ?",
-            [(e.seq, self._key(e.decision.stream)) for e in entries if e.seq is not None],
-        )
+        last = {e.decision.stream: e.last_seq for e in entries if e.seq is not None}
+        for stream, last_seq in last.items():
+            self._streams.note(stream, last_seq=last_seq)
 
     def _look_at(self, entry: Entry) -> None:
         """Note the next entry as its stream's newest, and as that of its newest bar if it is."""
@@ -242,47 +269,36 @@ class Journal:
         """Let the sinks see entries that are on disk now."""
         for entry in entries:
             self._look_at(entry)
-            self._seqs[entry.decision.stream] = entry.last_seq
         self._tail.extend(entries)
         if entries:
             self._last = entries[-1].position
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    def _entries(self, sql: str, values: Sequence[int] = ()) -> list[Entry]:
-        try:
-            return [entry_of(text) for (text,) in self._db.rows(sql, values)]
-        except msgspec.DecodeError as error:
-            raise damaged(self._db.path, error) from error
+    def _refuse(self, missing: str | None) -> None:
+        if missing:
+            raise damaged(self._db.path, missing)
 
-    def _key(self, stream: Stream) -> int:
-        """Return the stream's key; call it inside a transaction, it may insert."""
-        if stream not in self._ids:
-            ((key,),) = self._db.rows(
-                "INSERT INTO streams (exchange, symbol, interval, from_listing, last_seq)"
-                " VALUES (?, ?, ?, 0, 0) RETURNING id",
-                (stream.exchange, stream.symbol, stream.interval),
+    def _bar_rows(self, batch: Sequence[BarClosed]) -> list[tuple[Cell, ...]]:
+        by_stream: dict[Stream, list[BarClosed]] = {}
+        for event in batch:
+            by_stream.setdefault(event.stream, []).append(event)
+        return [
+            row
+            for stream, events in by_stream.items()
+            for row in bar_rows(
+                self._streams.key(stream), [e.bar for e in events], [e.source for e in events]
             )
-            self._ids[stream] = key
-        return self._ids[stream]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing, on disk and in what we remember of it."""
-        known = dict(self._ids)
-        try:
-            with self._db.transaction():
-                yield
-        except BaseException:
-            self._ids = known
-            raise
+        ]
 
 
-def _bar_row(key: int, bar: Bar, source: Source) -> tuple[Cell, ...]:
-    return (key, *bar_cells(bar), source.value)
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
-def open_journal(folder: Path, *, tail: int = _TAIL) -> Journal:
+def open_journal(
+    folder: Path, *, tail: int = _TAIL, wall_ms: Callable[[], int] = _wall_ms
+) -> Journal:
     """Open or create the journal in `folder`, for this process alone.
 
     `tail` is how many of the newest entries are kept in memory, so that sinks rarely read from
@@ -291,8 +307,8 @@ def open_journal(folder: Path, *, tail: int = _TAIL) -> Journal:
     """
     database = open_database(folder)
     try:
-        return Journal(database, tail)
-    except ValueError as error:  # a row that must be there is not
+        return Journal(database, tail, wall_ms)
+    except (ValueError, KeyError) as error:  # a row that must be there is not
         database.close()
         raise damaged(database.path, error) from error
     except BaseException:

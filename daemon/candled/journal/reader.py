@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import msgspec
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
@@ -22,12 +21,23 @@ from candled.journal.database import (
     FILE,
     JournalUnavailableError,
     check_version,
-    damaged,
     told,
 )
-from candled.journal.rows import bars_of, entry_of
+from candled.journal.looking import Look
+from candled.journal.schema import REFUSED_SINCE, SUMMED_SINCE
 
 _ALL = -1  # of SQLite's LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that a sink gave up for good: a letter that cannot be delivered."""
+
+    sink: str
+    position: int
+    reason: str
+    at_ms: int
+    """Wall clock (UTC ms)."""
 
 
 class JournalReader:
@@ -61,16 +71,19 @@ class JournalReader:
 
         Ask for them before the bars: whatever has been decided then has its bar.
         """
-        rows = self.rows(statements.ENTRIES_OF_STREAM, (self._key(stream),))
-        try:
-            decisions = [entry_of(text).decision for (text,) in rows]
-        except msgspec.DecodeError as error:
-            raise damaged(self.path, error) from error
-        return list({decision.bar_open: decision for decision in decisions}.values())
+        entries = self._look().entries(statements.ENTRIES_OF_STREAM, (self._key(stream),))
+        return list({entry.decision.bar_open: entry.decision for entry in entries}.values())
+
+    def refused(self) -> list[Refused]:
+        """Return what sinks gave up for good, by sink and position."""
+        if self._version() < REFUSED_SINCE:
+            return []
+        rows = self.rows("SELECT sink, position, reason, at FROM refused ORDER BY sink, position")
+        return [Refused(*row) for row in rows]
 
     def bars(self, stream: Stream) -> Bars:
         """Return all bars of a stream, oldest first."""
-        return bars_of(self.rows(statements.NEWEST_BARS, (self._key(stream), _ALL))[::-1])
+        return self._look().newest_bars(self._key(stream), _ALL)
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
@@ -84,6 +97,14 @@ class JournalReader:
         if self._still and _log_of(self.path).exists():
             raise JournalUnavailableError(f"{self.path}: a daemon began to use it; look again")
         return rows
+
+    def _look(self) -> Look:
+        return Look(self, summed=self._version() >= SUMMED_SINCE)
+
+    def _version(self) -> int:
+        """Return the journal's version, which a daemon that starts meanwhile may raise."""
+        ((version,),) = self.rows("PRAGMA user_version")
+        return int(version)
 
     def _key(self, stream: Stream) -> int:
         rows = self.rows(

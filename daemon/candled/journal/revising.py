@@ -5,15 +5,20 @@ Reads; what is written about a revision is the journal's business, since it give
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candled.core.bar import Bar, Bars
 from candled.journal import statements
-from candled.journal.database import Database
-from candled.journal.rows import Cell, bar_cells, bars_of, entry_of
+from candled.journal.looking import Look
+from candled.journal.rows import bar_cells, bars_of, table_of
 from candled.ports import Entry
+
+_Cells = NDArray[np.float64]
 
 _FOR_EVER: Final = 2**63 - 1
 
@@ -32,42 +37,41 @@ class Affected:
     """The newest decision about each of them that has one, by open time."""
 
 
-def affected(database: Database, stream: int, bar: Bar, history: int) -> Affected | None:
+def affected(look: Look, stream: int, bar: Bar, history: int) -> Affected | None:
     """Return what `bar` may change in the stream with that key; None when it is stored like this.
 
     `history` is how many bars before the first decision are wanted. Raises KeyError when no bar
     is stored that opens then.
     """
-    rows = database.rows(statements.BAR, (stream, bar.open_time))
-    if not rows:
+    stored = look.table(stream, statements.BAR, (bar.open_time,))
+    if not len(stored):
         raise KeyError(bar.open_time)
-    told = _told(bar_cells(bar), rows[0])
-    if told == rows[0]:
+    told = _told(bar, stored[0])
+    if np.array_equal(told, stored[0], equal_nan=True):
         return None
-    first = database.rows(statements.FIRST_DECIDED, (stream, bar.open_time))[0][0]
+    first = look.first_decided(stream, bar.open_time)
     start = _FOR_EVER if first is None else first
-    past = database.rows(statements.NEWEST_BARS_BEFORE, (stream, start, history))[::-1]
+    past = look.table(stream, statements.NEWEST_BARS_BEFORE, (start, history))[::-1]
+    later = look.table(stream, statements.BARS_FROM, (start,))
     return Affected(
-        bar=bars_of([told]).row(0),
-        past=_with(past, told),
-        bars=_with(database.rows(statements.BARS_FROM, (stream, start)), told),
-        entries=_decided(database, stream, start),
+        bar=bars_of(told[np.newaxis]).row(0),
+        past=bars_of(_with(past, told)),
+        bars=bars_of(_with(later, told)),
+        entries=_decided(look, stream, start),
     )
 
 
-def _told(cells: Sequence[Cell], stored: Sequence[Cell]) -> tuple[float | None, ...]:
+def _told(bar: Bar, stored: _Cells) -> _Cells:
     """Return the new cells, and the stored ones where these tell nothing (NaN)."""
-    pairs = zip(cells, stored, strict=True)
-    return tuple(was if cell != cell else cell for cell, was in pairs)  # type: ignore[misc] # noqa: PLR0124 - NaN
+    (cells,) = table_of([bar_cells(bar)])
+    return np.where(np.isnan(cells), stored, cells)
 
 
-def _with(rows: Sequence[Sequence[float | None]], told: Sequence[float | None]) -> Bars:
-    """Build the table of rows, with one of them told anew if it is among them."""
-    return bars_of([told if row[0] == told[0] else row for row in rows])
+def _with(table: _Cells, told: _Cells) -> _Cells:
+    """Return the table with one of its rows told anew, if that is among them."""
+    return np.where(table[:, :1] == told[0], told, table)
 
 
-def _decided(database: Database, stream: int, start: int) -> dict[int, Entry]:
-    entries = (
-        entry_of(text) for (text,) in database.rows(statements.ENTRIES_FROM_BAR, (stream, start))
-    )
+def _decided(look: Look, stream: int, start: int) -> dict[int, Entry]:
+    entries = look.entries(statements.ENTRIES_FROM_BAR, (stream, start))
     return {entry.decision.bar_open: entry for entry in entries}

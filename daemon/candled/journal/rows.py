@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from candled.core.bar import COLUMNS, TIME_COLUMNS, Bar, Bars
 from candled.core.decision import Source
+from candled.journal.sums import bar_sums, row_sum
 from candled.ports import Entry
 
 Cell = float | int | str | None
@@ -21,18 +23,34 @@ def bar_cells(bar: Bar) -> tuple[Cell, ...]:
     return tuple(getattr(bar, name) for name in COLUMNS)
 
 
+def bar_rows(stream: int, bars: Sequence[Bar], sources: Sequence[Source]) -> list[tuple[Cell, ...]]:
+    """Return the rows of bars in their table; `stream` is their stream's key."""
+    cells = [bar_cells(bar) for bar in bars]
+    sums = bar_sums(stream, table_of(cells)).tolist()
+    return [
+        (stream, *row, source.value, told)
+        for row, source, told in zip(cells, sources, sums, strict=True)
+    ]
+
+
 def history_rows(stream: int, bars: Bars) -> Iterator[tuple[Cell, ...]]:
     """Yield the rows of a history in the table of bars; `stream` is its stream's key."""
     columns = [getattr(bars, name).tolist() for name in COLUMNS]
-    return zip(repeat(stream), *columns, repeat(Source.BACKFILL.value), strict=False)
+    table = np.column_stack([getattr(bars, name).astype(np.float64) for name in COLUMNS])
+    sums = bar_sums(stream, table).tolist()
+    return zip(repeat(stream), *columns, repeat(Source.BACKFILL.value), sums, strict=False)
 
 
-def bars_of(rows: Sequence[Sequence[float | None]]) -> Bars:
-    """Build a table from rows of the cells that `bar_cells` made, oldest first.
+def table_of(rows: Sequence[Sequence[Cell]]) -> NDArray[np.float64]:
+    """Return rows of a bar's cells as one table; NULL becomes NaN.
 
-    NULL becomes NaN; times are whole milliseconds, which float64 holds exactly.
+    Times are whole milliseconds, which float64 holds exactly.
     """
-    table = np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))
+    return np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))
+
+
+def bars_of(table: NDArray[np.float64]) -> Bars:
+    """Build bars from a table of their cells, oldest first."""
     columns: dict[str, Any] = {
         name: table[:, at].astype(np.int64) if name in TIME_COLUMNS else table[:, at].copy()
         for at, name in enumerate(COLUMNS)
@@ -43,7 +61,7 @@ def bars_of(rows: Sequence[Sequence[float | None]]) -> Bars:
 def decision_row(stream: int, entry: Entry) -> tuple[Cell, ...]:
     """Return the row of an entry in the table of decisions; `stream` is its stream's key."""
     decision = entry.decision
-    return (
+    cells = (
         entry.position,
         stream,
         decision.bar_open,
@@ -53,6 +71,7 @@ def decision_row(stream: int, entry: Entry) -> tuple[Cell, ...]:
         entry.seq,
         msgspec.json.encode(entry).decode(),
     )
+    return (*cells, row_sum(*cells))
 
 
 def entry_of(text: str) -> Entry:

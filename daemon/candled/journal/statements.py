@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-INSERT_BAR: Final = "INSERT INTO bars VALUES (?, ?,?,?,?,?,?,?,?,?,?,?, ?)"
+INSERT_BAR: Final = "INSERT INTO bars VALUES (?, ?,?,?,?,?,?,?,?,?,?,?, ?, ?)"
 INSERT_NEW_BAR: Final = f"{INSERT_BAR} ON CONFLICT (stream, open_time) DO NOTHING"
 #: The row that is there becomes one of `revisions`; replacing it is the next statement.
 KEEP_BAR: Final = (
@@ -19,12 +19,16 @@ REPLACE_BAR: Final = (
     " high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume,"
     " close_time = excluded.close_time, quote_volume = excluded.quote_volume,"
     " trades = excluded.trades, taker_buy_base = excluded.taker_buy_base,"
-    " taker_buy_quote = excluded.taker_buy_quote, source = excluded.source"
+    " taker_buy_quote = excluded.taker_buy_quote, source = excluded.source, sum = excluded.sum"
 )
+
+#: Bars and decisions are asked for with their checksums, which a reader of earlier versions lacks.
+SUM: Final = ", sum FROM "
+NO_SUM: Final = ", NULL FROM "
 
 _BARS: Final = (
     "SELECT open_time, open, high, low, close, volume, close_time, quote_volume, trades,"
-    " taker_buy_base, taker_buy_quote FROM bars WHERE stream = ?"
+    f" taker_buy_base, taker_buy_quote{SUM}bars WHERE stream = ?"
 )
 BAR: Final = f"{_BARS} AND open_time = ?"
 FIRST_BAR: Final = "SELECT min(open_time) FROM bars WHERE stream = ?"
@@ -32,24 +36,46 @@ NEWEST_BARS: Final = f"{_BARS} ORDER BY open_time DESC LIMIT ?"
 NEWEST_BARS_BEFORE: Final = f"{_BARS} AND open_time < ? ORDER BY open_time DESC LIMIT ?"
 BARS_FROM: Final = f"{_BARS} AND open_time >= ? ORDER BY open_time"
 
-INSERT_DECISION: Final = "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-ENTRIES_AFTER: Final = "SELECT entry FROM decisions WHERE position > ? ORDER BY position LIMIT ?"
-SIGNALS_AFTER: Final = (
-    "SELECT entry FROM decisions WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
+INSERT_DECISION: Final = "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ENTRIES: Final = (
+    f"SELECT position, stream, bar_open, revision, id, side, seq, entry{SUM}decisions WHERE"
 )
-SIGNALS_KEPT: Final = "SELECT min(seq), max(seq) FROM decisions WHERE stream = ?"
+ENTRIES_AFTER: Final = f"{_ENTRIES} position > ? ORDER BY position LIMIT ?"
+SIGNALS_AFTER: Final = f"{_ENTRIES} stream = ? AND seq > ? ORDER BY seq LIMIT ?"
+#: Two questions, since SQLite finds one end of an index at once, but not both.
+SIGNALS_KEPT: Final = (
+    "SELECT (SELECT min(seq) FROM decisions WHERE stream = ?1 AND seq IS NOT NULL),"
+    " (SELECT max(seq) FROM decisions WHERE stream = ?1 AND seq IS NOT NULL)"
+)
 #: Of each stream the newest entry and that of the newest bar, which may be one.
 LATEST_ENTRIES: Final = (
-    "SELECT entry FROM decisions"
-    " WHERE position IN (SELECT max(position) FROM decisions GROUP BY stream)"
+    f"{_ENTRIES} position IN (SELECT max(position) FROM decisions GROUP BY stream)"  # noqa: S608
     " OR position IN (SELECT (SELECT position FROM decisions WHERE stream = streams.id"
     " ORDER BY bar_open DESC, revision DESC LIMIT 1) FROM streams) ORDER BY position"
 )
 FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND bar_open >= ?"
 #: Of each slot the newest comes last.
-ENTRIES_FROM_BAR: Final = (
-    "SELECT entry FROM decisions WHERE stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
+ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
+ENTRIES_OF_STREAM: Final = f"{_ENTRIES} stream = ? ORDER BY bar_open, revision"
+
+SET_STREAM: Final = (
+    "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, row_sum(?1, ?2, ?3, ?4, ?5, ?6))"
+    " ON CONFLICT (id) DO UPDATE SET from_listing = excluded.from_listing,"
+    " last_seq = excluded.last_seq, sum = excluded.sum"
 )
-ENTRIES_OF_STREAM: Final = (
-    "SELECT entry FROM decisions WHERE stream = ? ORDER BY bar_open, revision"
+
+#: What pruning asks.
+SET_PRUNED: Final = "INSERT OR REPLACE INTO meta VALUES ('pruned', ?, row_sum('pruned', ?1))"
+NTH_NEWEST_BAR: Final = (
+    "SELECT open_time FROM bars WHERE stream = ? ORDER BY open_time DESC LIMIT 1 OFFSET ?"
+)
+NTH_BAR_BEFORE: Final = (
+    "SELECT open_time FROM bars WHERE stream = ? AND open_time < ?"
+    " ORDER BY open_time DESC LIMIT 1 OFFSET ?"
+)
+FIRST_BARS: Final = (
+    "SELECT open_time FROM bars WHERE stream = ? AND open_time <= ? ORDER BY open_time LIMIT ?"
+)
+FIRST_DECISIONS: Final = (
+    "SELECT position, bar_open FROM decisions WHERE stream = ? ORDER BY bar_open, revision LIMIT ?"
 )

@@ -1,0 +1,117 @@
+"""Reads decisions and bars out of a journal, and believes none that is not what was written.
+
+A row is compared with its checksum. What an earlier version wrote has none and is believed, as far
+as its columns say the same as its JSON. Knows the statements, and not who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from candled.core.bar import Bars
+from candled.journal.database import damaged
+from candled.journal.rows import bars_of, entry_of, table_of
+from candled.journal.statements import FIRST_DECIDED, NEWEST_BARS, NO_SUM, SUM
+from candled.journal.sums import WrongSumError, bar_sums, check_row
+from candled.ports import Entry
+
+_NEVER: Final = -1
+
+
+class Asked(Protocol):
+    """A journal that answers questions."""
+
+    path: Path
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        ...
+
+
+class Look:
+    """A checked look into a journal; `summed` is False for one of a version without checksums."""
+
+    def __init__(self, asked: Asked, *, summed: bool = True) -> None:
+        self._asked = asked
+        self._summed = summed
+        self.meta: dict[str, str] = {}
+        if summed:
+            self.meta = dict(self.small("meta", "key, value"))
+
+    def small(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        """Return all rows of one of the small tables, which have all been summed up."""
+        rows = self._asked.rows(f"SELECT {columns}, sum FROM {table}")  # noqa: S608 - constants
+        with self._believed():
+            for row in rows:
+                check_row(f"a row of {table}", row)
+        return [row[:-1] for row in rows]
+
+    def entries(self, sql: str, values: Sequence[int] = ()) -> list[Entry]:
+        """Return the entries that a query finds; raises JournalError for one that is damaged."""
+        with self._believed():
+            return [self._entry(row) for row in self._rows(sql, values)]
+
+    def newest_bars(self, stream: int, count: int) -> Bars:
+        """Return the newest `count` bars of a stream, oldest first; checked like entries."""
+        return bars_of(self.table(stream, NEWEST_BARS, (count,))[::-1])
+
+    def table(self, stream: int, sql: str, values: Sequence[int] = ()) -> NDArray[np.float64]:
+        """Return bars as a table of their cells."""
+        rows = self._rows(sql, (stream, *values))
+        with self._believed():
+            table = table_of([row[:-1] for row in rows])
+            self._check_bars(stream, table, [row[-1] for row in rows])
+        return table
+
+    def first_decided(self, stream: int, start: int) -> int | None:
+        """Return when the first bar at or after `start` opens that was decided (UTC ms)."""
+        ((first,),) = self._asked.rows(FIRST_DECIDED, (stream, start))
+        return None if first is None else int(first)
+
+    def _rows(self, sql: str, values: Sequence[int]) -> list[tuple[Any, ...]]:
+        return self._asked.rows(sql if self._summed else sql.replace(SUM, NO_SUM), values)
+
+    @property
+    def _summed_after(self) -> int:
+        """Position of the newest decision that an earlier version wrote, if one did."""
+        return int(self.meta.get("summed_after", _NEVER))
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        position, _, bar_open, revision, name, side, seq, text, told = row
+        if told is not None or (self._summed and position > self._summed_after):
+            check_row(f"decision {position}", row)
+        entry = entry_of(text)
+        decision = entry.decision
+        plain = (decision.bar_open, decision.revision, decision.id, decision.side.value)
+        if (entry.position, entry.seq, *plain) != (position, seq, bar_open, revision, name, side):
+            raise WrongSumError(f"decision {position} contradicts its columns")
+        return entry
+
+    def _check_bars(
+        self, stream: int, table: NDArray[np.float64], told: Sequence[int | None]
+    ) -> None:
+        if not self._summed:
+            return
+        sums = bar_sums(stream, table).tolist()
+        may_lack = self._summed_after != _NEVER
+        for at, (found, wanted) in enumerate(zip(sums, told, strict=True)):
+            if found != wanted and not (wanted is None and may_lack):
+                raise WrongSumError(
+                    f"the bar of stream {stream} that opens at {table[at, 0]:.0f} is not as it was "
+                    "written: its checksum differs"
+                )
+
+    @contextmanager
+    def _believed(self) -> Iterator[None]:
+        """Tell of damage in our words, whatever it makes of a row."""
+        try:
+            yield
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
+            raise damaged(self._asked.path, error) from error
