@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -98,21 +99,23 @@ class Service:
         """
         resumes = self._recover()
         async with asyncio.TaskGroup() as group:
+
+            def start(part: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+                return group.create_task(self._watched(part, work), name=part)
+
             sinks = [
-                group.create_task(sink.run(self._journal, self._board), name=f"sink {sink.name}")
+                start(f"sink {sink.name}", partial(sink.run, self._journal, self._board))
                 for sink in self._sinks
             ]
             feeds = [
-                group.create_task(
-                    feed.run(resumes[feed.exchange], self._inbox.put), name=f"feed {feed.exchange}"
+                start(
+                    f"feed {feed.exchange}",
+                    partial(feed.run, resumes[feed.exchange], self._inbox.put),
                 )
                 for feed in self._feeds
             ]
-            decider = group.create_task(self._decide_for_ever(), name="decider")
-            helpers = [
-                group.create_task(self._log_health(), name="health"),
-                group.create_task(self._keep_house(), name="house"),
-            ]
+            decider = start("decider", self._decide_for_ever)
+            helpers = [start("health", self._log_health), start("house", self._keep_house)]
             if self._on_ready:
                 self._on_ready()
             await stop.wait()
@@ -121,6 +124,14 @@ class Service:
             await self._drain()
             await _end([decider, *helpers, *sinks])
         log.info("stopped", decisions=self._journal.last_position)
+
+    async def _watched(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a part's work; tell the board of a failure before the group ends the sinks for it."""
+        try:
+            await work()
+        except Exception as error:
+            self._board.fail(part, error)
+            raise
 
     def _recover(self) -> dict[str, list[Resume]]:
         """Fill the windows from the journal; say where each feed takes up."""
