@@ -110,6 +110,8 @@ class Board:
         """Every report in order: (part, problem)."""
         self.streams: dict[Stream, StreamHealth] = {}
         self._notices: list[Notice] = []
+        self._changes: list[Stream] = []
+        self.failure: str | None = None
 
     @property
     def health(self) -> Health:
@@ -130,6 +132,21 @@ class Board:
 
     def stream(self, stream: Stream) -> StreamHealth | None:
         return self.streams.get(stream)
+
+    def note(self, health: StreamHealth) -> None:
+        """Change how a stream is doing and wake who waits for it."""
+        self.streams[health.stream] = health
+        self._changes.append(health.stream)
+        self._news.set()
+
+    async def streams_changed(self, after: int) -> tuple[int, list[Stream]]:
+        while len(self._changes) <= after:
+            self._news.clear()
+            await self._news.wait()
+        return len(self._changes), list(dict.fromkeys(self._changes[after:]))
+
+    def fail(self, part: str, error: BaseException) -> None:
+        self.failure = self.failure or f"{part} failed: {error}"
 
     def tell(self, incident: Incident, unsaid: int = 0) -> None:
         """Give sinks an incident to tell."""

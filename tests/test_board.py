@@ -7,6 +7,8 @@ import errno
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from candled.board import Board
 from candled.config import ConfigError
@@ -116,6 +118,64 @@ def test_a_stream_that_is_not_live_degrades_the_service():
         assert board.health.state is (ServiceState.ONLINE if live else ServiceState.DEGRADED)
     board.note(StreamHealth(BTC, StreamState.HOLDING, "a reason"))
     assert board.health.reasons == ("binance/BTCUSDT/1h: holding: a reason",)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(StreamState)) | st.none()))
+def test_who_follows_the_streams_misses_no_change(steps: list[tuple[int, StreamState] | None]):
+    """Whenever one asks, one gets each stream that does otherwise since, once, and no other."""
+
+    async def body() -> None:
+        board, seen = Board(Wall()), 0
+        known: dict[Stream, StreamHealth | None] = {}
+        for step in [*steps, None]:
+            if step is not None:
+                board.note(StreamHealth(Stream("binance", f"S{step[0]}", "1h"), step[1], ""))
+                continue
+            noted = set(board._streams.values())
+            asked = asyncio.ensure_future(board.streams_changed(seen))
+            await asyncio.sleep(0)
+            if asked.cancel():  # there was nothing new
+                assert noted == set(known.values())
+                continue
+            seen, streams = asked.result()
+            assert len(set(streams)) == len(streams) > 0
+            known |= {stream: board.stream(stream) for stream in streams}
+            assert noted == set(known.values())
+
+    asyncio.run(body())
+
+
+def test_a_change_of_a_stream_wakes_who_waits_for_it():
+    """Also a change of the reason alone; saying the same again is none."""
+
+    async def body() -> None:
+        board = Board(Wall())
+        holding = StreamHealth(BTC, StreamState.HOLDING, "a bar is missing")
+        board.note(holding)
+        assert await board.streams_changed(0) == (1, [BTC])
+        waiting = [asyncio.create_task(board.streams_changed(1)) for _ in range(2)]
+        board.note(holding)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        board.note(StreamHealth(BTC, StreamState.HOLDING, "two are"))
+        for task in waiting:
+            assert await asyncio.wait_for(task, 1) == (2, [BTC])
+
+    asyncio.run(body())
+
+
+def test_the_first_failure_is_why_the_service_ends():
+    """What is known is told in its words, a bug by its kind, a group by all that is in it."""
+    board = Board(Wall())
+    assert board.failure is None
+    board.fail("decider", JournalUnavailableError("j: full;\n check the disk"))
+    board.fail("sink mqtt", ValueError("x"))
+    assert board.failure == "decider failed: j: full; check the disk"
+    both = ExceptionGroup("both", [JournalError("b"), TypeError("bug"), TypeError("bug")])
+    other = Board(Wall())
+    other.fail("sink mqtt", both)
+    assert other.failure == "sink mqtt failed: JournalError: b; TypeError: bug"
 
 
 def test_notices_are_numbered_and_the_oldest_are_forgotten():

@@ -69,13 +69,13 @@ def _index(bars: Bars, opened: int) -> int:
 class LastWords(ReadingSink):
     """Notes what the board says when the service ends."""
 
-    said: tuple[str, ...] = ()
+    said: str | None = None
 
     async def run(self, outbox, board) -> None:
         try:
             await super().run(outbox, board)
         finally:
-            self.said = board.health.reasons
+            self.said = board.failure
 
 
 @pytest.fixture
@@ -139,7 +139,9 @@ def check_end(error: BaseException, sink: LastWords) -> None:
     text, code = explain(error) or ("", None)
     assert code is Exit.TEMPORARY
     assert "candled.journal: database or disk is full; check the disk" in text
-    assert any(reason.startswith("journal: ") and "disk is full" in reason for reason in sink.said)
+    assert sink.said is not None
+    assert sink.said.startswith("decider failed: ")
+    assert "disk is full" in sink.said
     assert sink.said_goodbye
 
 

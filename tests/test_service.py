@@ -568,6 +568,50 @@ def test_a_slot_that_was_stored_is_not_decided_again(tmp_path: Path):
 # --- stopping
 
 
+class ListeningSink(ReadingSink):
+    """Notes what the board says of a failure when it is told to end."""
+
+    last_word: str | None = "was not told to end"
+
+    async def run(self, outbox: Outbox, board: HealthBoard) -> None:
+        try:
+            await super().run(outbox, board)
+        finally:
+            self.last_word = board.failure
+
+
+@pytest.mark.parametrize("part", ["feed", "sink", "journal"])
+def test_sinks_know_why_the_service_ends_when_they_say_goodbye(tmp_path: Path, part: str):
+    """The cause is on the board before they are cancelled for it, whichever part failed."""
+    listening = ListeningSink(tmp_path)
+    broken = RuntimeError("lost its mind") if part == "feed" else None
+    feed = RecordedFeed(live(BTC, 0, 3), ends_with=broken)
+    sinks = [listening, ReadingSink(tmp_path, "other", fails_at=2 if part == "sink" else None)]
+
+    def prepare(journal: Journal) -> None:
+        if part == "journal":
+            journal._db.connection.execute("PRAGMA query_only = ON")
+
+    with pytest.raises(ExceptionGroup):
+        serve(tmp_path, feed, sinks, during=forever, prepare=prepare)
+    file = tmp_path / "candled.journal"
+    assert listening.last_word is not None
+    assert listening.last_word.startswith(
+        {
+            "feed": "feed binance failed: RuntimeError: lost its mind",
+            "sink": "sink other failed: ConnectionError: the broker is a toaster",
+            "journal": f"decider failed: {file}: attempt to write a readonly database; check",
+        }[part]
+    )
+
+
+def test_an_ordinary_stop_is_no_failure(tmp_path: Path):
+    """The board has nothing to say then."""
+    listening = ListeningSink(tmp_path)
+    serve(tmp_path, RecordedFeed(live(BTC, 0, 3)), [listening], during=lambda run: run.decided(3))
+    assert listening.last_word is None
+
+
 def test_what_has_arrived_is_decided_and_delivered_before_the_end(tmp_path: Path):
     """On stop the feed is let go first, its bars are decided, and sinks see them, then goodbye."""
     sinks = [ReadingSink(tmp_path, "slow", pause_s=0.001), ReadingSink(tmp_path, "quick")]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 from candled.core.bar import Stream
+from candled.errors import describe
 from candled.ports import Health, Incident, Notice, ServiceState, StreamHealth, StreamState
 
 _SHOWN = 20  # reasons that a status carries; the rest are counted
@@ -21,7 +23,11 @@ class Board:
         self._problems: dict[str, str] = {}
         self._health = Health(ServiceState.ONLINE, (), wall_ms())
         self._changed = asyncio.Event()
+        self._failure: str | None = None
         self._streams: dict[Stream, StreamHealth] = {}
+        self._changes: dict[Stream, int] = {}  # number of each stream's last one, oldest first
+        self._last_change = 0
+        self._stream_changed = asyncio.Event()
         self._notices: deque[Notice] = deque(maxlen=_NOTICES)
         self._told = 0
         self._noticed = asyncio.Event()
@@ -43,7 +49,10 @@ class Board:
 
     def note(self, stream: StreamHealth) -> None:
         """Say how a stream is doing; any that is not live degrades the service."""
+        if self._streams.get(stream.stream) == stream:
+            return
         self._streams[stream.stream] = stream
+        self._count_change(stream.stream)
         live = stream.state is StreamState.LIVE
         text = f"{stream.state.value}: {stream.reason}" if stream.reason else stream.state.value
         self.report(stream.stream.path, None if live else text)
@@ -51,6 +60,30 @@ class Board:
     def stream(self, stream: Stream) -> StreamHealth | None:
         """Return how a stream is doing; None for one that is not served now."""
         return self._streams.get(stream)
+
+    def _count_change(self, stream: Stream) -> None:
+        self._last_change += 1
+        self._changes.pop(stream, None)
+        self._changes[stream] = self._last_change
+        changed, self._stream_changed = self._stream_changed, asyncio.Event()
+        changed.set()
+
+    async def streams_changed(self, after: int) -> tuple[int, list[Stream]]:
+        """Return which streams do otherwise since change `after`, once there are some."""
+        while self._last_change <= after:
+            await self._stream_changed.wait()
+        newer = takewhile(lambda item: item[1] > after, reversed(self._changes.items()))
+        return self._last_change, [stream for stream, _ in newer][::-1]
+
+    def fail(self, part: str, error: BaseException) -> None:
+        """Say that the service ends because `part` failed; the first cause is kept."""
+        if self._failure is None:
+            self._failure = f"{part} failed: {describe(error)}"
+
+    @property
+    def failure(self) -> str | None:
+        """Why the service ends, when it was not asked to."""
+        return self._failure
 
     def tell(self, incident: Incident, unsaid: int) -> None:
         """Let sinks tell people of an incident, and how many like it were not told before."""

@@ -113,6 +113,10 @@ class MqttConfig(_Part):
     """Publishes without an acknowledgement at any time."""
     publish_timeout: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     """Seconds without an acknowledgement until the connection is made anew."""
+    digest: bool = True
+    """Say all decisions of a close in one message, too."""
+    replay: bool = True
+    """Answer who asks for signals that it missed."""
 
 
 class LogConfig(_Part):

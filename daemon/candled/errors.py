@@ -63,6 +63,8 @@ _OF_THE_DISK: Final[dict[int, Exit]] = {
     errno.ENAMETOOLONG: Exit.DATA,
 }
 
+_LINE: Final = 500  # characters of a failure that go into a status
+
 #: What starting again mends least comes last.
 _GRAVITY: Final = (Exit.TEMPORARY, Exit.DATA, Exit.INVARIANT, Exit.CONFIG)
 
@@ -79,6 +81,13 @@ def explain(error: BaseException) -> tuple[str, Exit] | None:
         return None
     texts = dict.fromkeys(text for text, _ in known)
     return "\n".join(texts), max((code for _, code in known), key=_GRAVITY.index)
+
+
+def describe(error: BaseException) -> str:
+    """Return what any failure says, in one line; one that nobody foresaw is named by its kind."""
+    said = explain(error)
+    texts = [said[0]] if said else [f"{type(e).__name__}: {e}" for e in _singles(error)]
+    return "; ".join(" ".join(text.split()) for text in dict.fromkeys(texts))[:_LINE]
 
 
 def _singles(error: BaseException) -> list[BaseException]:

@@ -38,7 +38,13 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     """Return the configured sinks; reads secrets, connects nowhere. Raises ConfigError."""
     info = info_of(config, outlook.lanes, outlook.epoch)
     sinks: list[Sink] = [
-        MqttSink(mqtt_settings(config), outlook.clock, lambda: info, on_acked=outlook.tally.acked)
+        MqttSink(
+            mqtt_settings(config),
+            outlook.clock,
+            lambda: info,
+            streams=[lane.stream for lane in outlook.lanes],
+            on_acked=outlook.tally.acked,
+        )
     ]
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
@@ -63,6 +69,8 @@ def mqtt_settings(config: Config) -> MqttSettings:
         keepalive=part.keepalive,
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,
+        digest=part.digest,
+        replay=part.replay,
     )
 
 

@@ -307,6 +307,22 @@ class HealthBoard(Protocol):
         """Return how a stream is doing; None for one that is not served now."""
         ...
 
+    async def streams_changed(self, after: int) -> tuple[int, list[Stream]]:
+        """Return which streams do otherwise since change `after`, once there are some.
+
+        The number is that of the newest change, to ask with next; 0 asks for all streams.
+        """
+        ...
+
+    def fail(self, part: str, error: BaseException) -> None:
+        """Say that the service ends because `part` failed, while last words can still be said."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why the service ends, when it was not asked to; the first cause, for people."""
+        ...
+
     async def notices(self, after: int) -> list[Notice]:
         """Return the notices numbered above `after`, once there are some; old ones are lost."""
         ...

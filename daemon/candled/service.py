@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -26,7 +27,7 @@ from candled.core.decision import BarClosed, BarRevised, Decision
 from candled.core.engine import Engine
 from candled.inbox import Inbox
 from candled.incidents import Limiter, incident_fields
-from candled.journal import Affected, Housekeeper, Journal, JournalError
+from candled.journal import Affected, Housekeeper, Journal
 from candled.ports import (
     Clock,
     Entry,
@@ -102,20 +103,25 @@ class Service:
         """
         resumes = self._recover()
         async with asyncio.TaskGroup() as group:
+
+            def start(part: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+                return group.create_task(self._watched(part, work), name=part)
+
             sinks = [
-                group.create_task(sink.run(self._journal, self._board), name=f"sink {sink.name}")
+                start(f"sink {sink.name}", partial(sink.run, self._journal, self._board))
                 for sink in self._sinks
             ]
             feeds = [
-                group.create_task(
-                    feed.run(resumes[feed.exchange], self._inbox.put), name=f"feed {feed.exchange}"
+                start(
+                    f"feed {feed.exchange}",
+                    partial(feed.run, resumes[feed.exchange], self._inbox.put),
                 )
                 for feed in self._feeds
             ]
-            decider = group.create_task(self._decide_for_ever(), name="decider")
+            decider = start("decider", self._decide_for_ever)
             helpers = [
-                group.create_task(self._log_health(), name="health"),
-                group.create_task(self._housekeeper().run(), name="house"),
+                start("health", self._log_health),
+                start("house", self._housekeeper().run),
             ]
             if self._on_ready:
                 self._on_ready()
@@ -125,6 +131,14 @@ class Service:
             await self._drain()
             await _end([decider, *helpers, *sinks])
         log.info("stopped", decisions=self._journal.last_position)
+
+    async def _watched(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a part's work; tell the board of a failure before the group ends the sinks for it."""
+        try:
+            await work()
+        except Exception as error:
+            self._board.fail(part, error)
+            raise
 
     def _recover(self) -> dict[str, list[Resume]]:
         """Fill the windows from the journal; say where each feed takes up."""
@@ -152,11 +166,7 @@ class Service:
     async def _decide_for_ever(self) -> None:
         while True:
             events = await self._inbox.take(_BATCH_LIMIT)
-            try:
-                self._handle(events)
-            except JournalError as error:  # the end; the sinks may still say why
-                self._board.report("journal", str(error))
-                raise
+            self._handle(events)
             self._inbox.handled()
             await asyncio.sleep(0)  # a full inbox must not starve the sockets
 

@@ -7,8 +7,9 @@ they have seen by its id. Nothing is known here of MQTT's packets (see `mqtt_lin
 
 Heads are a sign of life, said again at every close and every `head_refresh` seconds, so that an
 acknowledgement would change nothing. The last of every `HEAD_SLICE` is sent at QoS 1 all the same:
-it is the back-pressure, and it shows a refused right. Incidents are told without acknowledgement
-too: people read them, and nobody is paid by them.
+it is the back-pressure, and it shows a refused right. Incidents and digests are told without
+acknowledgement too: people read them, and nobody is paid by them. What is not a decision waits
+until all decisions are delivered (`_spare_turn`): digests, and answers to who missed signals.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import replace
-from itertools import chain, islice, takewhile
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
+from itertools import chain, takewhile
 from typing import Final
 
 from candled.core.bar import Stream
 from candled.ports import Clock, Entry, Health, HealthBoard, Outbox, ServiceState
+from candled_adapters.protocol.topics import Topics
+from candled_adapters.sinks.digest import Digests
+from candled_adapters.sinks.mqtt_digest import Teller
+from candled_adapters.sinks.mqtt_heads import Heads
 from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import InfoPayload, Message, MqttSettings, Voice
+from candled_adapters.sinks.mqtt_replay import Ear
+from candled_adapters.sinks.mqtt_turns import spare_turn
+from candled_adapters.sinks.replay import Desk
 
 __all__ = ["MqttSettings", "MqttSink"]
 
@@ -34,6 +41,7 @@ ROUND: Final = 1_000
 #: Heads that may go out between two rounds.
 HEAD_SLICE: Final = 100
 _GOODBYE_S: Final = 1.0
+_LAST_HEADS_S: Final = 0.7
 
 Connect = Callable[[MqttSettings, Message], Wire]
 OnAcked = Callable[[list[Entry], int], None]
@@ -43,7 +51,8 @@ class MqttSink:
     """Publishes signals, heads, the status and the info to one broker, for ever.
 
     `clocks` gives the clock of every exchange that the journal has entries of. `info` is asked at
-    each connection. `instance` names this process in the status; the client id by default.
+    each connection. `streams` are those that are served now: a close is whole when all of them have
+    decided. `instance` names this process in the status; the client id by default.
     `on_acked` is told the signals that the broker has accepted and when (`time.time_ns`). `connect`
     makes each connection.
     """
@@ -56,6 +65,7 @@ class MqttSink:
         clocks: Callable[[str], Clock],
         info: Callable[[], InfoPayload],
         *,
+        streams: Collection[Stream] = (),
         instance: str | None = None,
         on_acked: OnAcked | None = None,
         connect: Connect = Link,
@@ -64,6 +74,7 @@ class MqttSink:
         self._connect = connect
         self._clocks = clocks
         self._info = info
+        self._streams = streams
         self._instance = instance or settings.client_id
         self._on_acked = on_acked
 
@@ -71,12 +82,14 @@ class MqttSink:
         """Deliver until cancelled, over any number of connections."""
         board.report(self.name, f"not yet connected to {self._settings.url}")
         say = Voice(self._settings, self._clocks, self._info, self._instance, outbox.epoch)
+        teller = Teller(self._digests(), say)
+        ear = self._ear(outbox, board) if self._settings.replay else None
         attempt = told = 0
         while True:
             session = _Session(
                 self.name, self._settings, say,
                 outbox=outbox, board=board, on_acked=self._on_acked, told=told,
-                connect=self._connect,
+                connect=self._connect, teller=teller, ear=ear,
             )  # fmt: skip
             try:
                 await session.run()
@@ -86,54 +99,20 @@ class MqttSink:
             attempt = 0 if session.was_stable() else attempt + 1
             await asyncio.sleep(self._pause(attempt))
 
+    def _digests(self) -> Digests:
+        streams = self._streams if self._settings.digest else ()
+        return Digests(streams, lambda exchange: self._clocks(exchange).now_ms())
+
+    def _ear(self, outbox: Outbox, board: HealthBoard) -> Ear:
+        topics = Topics(self._settings.base_topic)
+        desk = Desk(topics, outbox, self._streams, self._clocks)
+        return Ear(desk, topics.replay_request, board, f"{self.name} replay")
+
     def _pause(self, attempt: int) -> float:
         """Draw the pause (s) before the next connection: full jitter under a doubling limit."""
         settings = self._settings
         limit = min(settings.backoff_max, settings.backoff_min * 2 ** min(attempt, 30))
         return random.uniform(0, limit)
-
-
-class _Heads:
-    """The newest bar's newest delivered entry of each stream, and which of them to say next."""
-
-    def __init__(self) -> None:
-        self._newest: dict[Stream, Entry] = {}
-        self._due: dict[Stream, None] = {}
-        self._some_due = asyncio.Event()
-
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Take delivered entries, oldest first."""
-        added: dict[Stream, None] = {}
-        for entry in entries:
-            stream, head = entry.decision.stream, self._newest.get(entry.decision.stream)
-            of_older_bar = head and entry.decision.bar_open < head.decision.bar_open
-            self._newest[stream] = (
-                replace(head, last_seq=entry.last_seq) if head and of_older_bar else entry
-            )
-            added[stream] = None
-        self._make_due(added)
-
-    def repeat(self) -> None:
-        """Make all of them due."""
-        self._make_due(self._newest)
-
-    def _make_due(self, streams: Iterable[Stream]) -> None:
-        self._due.update(dict.fromkeys(streams))
-        if self._due:
-            self._some_due.set()
-
-    async def wait(self) -> None:
-        """Return once there are some to say."""
-        await self._some_due.wait()
-
-    def take(self, limit: int) -> list[Entry]:
-        """Remove at most `limit` of those that are due, longest waiting first."""
-        streams = list(islice(self._due, limit))
-        for stream in streams:
-            del self._due[stream]
-        if not self._due:
-            self._some_due.clear()
-        return [self._newest[stream] for stream in streams]
 
 
 class _Session:
@@ -150,8 +129,12 @@ class _Session:
         on_acked: OnAcked | None,
         told: int,
         connect: Connect,
+        teller: Teller,
+        ear: Ear | None,
     ) -> None:
         self._connect = connect
+        self._teller = teller
+        self._ear = ear
         self.told = told
         """Number of the last incident that was told."""
         self._name = name
@@ -161,17 +144,21 @@ class _Session:
         self._board = board
         self._on_acked = on_acked
         self._done = outbox.position(name)
-        self._heads = _Heads()
+        self._heads = Heads()
         self._turn = asyncio.Lock()
         self._unproven = {"status", "signals", "heads"}
         self._well_since: float | None = None
 
     async def run(self) -> None:
-        """Deliver until the connection ends; raises LinkError. Says goodbye when cancelled."""
+        """Deliver until the connection ends; raises LinkError. Else it ends with a goodbye."""
         async with self._connect(self._settings, self._say.will()) as link:
             try:
                 await self._work(link)
-            except asyncio.CancelledError:
+            except LinkError:
+                raise
+            except BaseException as error:
+                if not isinstance(error, asyncio.CancelledError):
+                    self._board.fail(f"sink {self._name}", error)
                 await self._goodbye(link)
                 raise
 
@@ -189,7 +176,11 @@ class _Session:
                 tasks.create_task(self._tell_signals(link))
                 tasks.create_task(self._tell_heads(link))
                 tasks.create_task(self._repeat_heads())
+                tasks.create_task(self._follow_streams())
                 tasks.create_task(self._tell_events(link))
+                tasks.create_task(self._teller.tell(link, self._spare_turn))
+                if self._ear:
+                    tasks.create_task(self._ear.serve(link, self._spare_turn))
         except* LinkError as group:
             ends.extend(group.exceptions)
         raise ends[0]
@@ -237,6 +228,10 @@ class _Session:
         self._done = entries[-1].position
         self._outbox.mark(self._name, self._done)
         self._heads.add(entries)
+        self._teller.add(entries)
+
+    def _spare_turn(self) -> AbstractAsyncContextManager[None]:
+        return spare_turn(self._turn, lambda: not self._outbox.after(self._done, 1))
 
     async def _tell_heads(self, link: Wire) -> None:
         """Say the heads after their signals, a slice between two rounds."""
@@ -266,6 +261,13 @@ class _Session:
             await asyncio.sleep(self._settings.head_refresh)
             self._heads.repeat()
 
+    async def _follow_streams(self) -> None:
+        """Say a head again at once when its stream does otherwise: who latches must stop."""
+        seen = 0
+        while True:
+            seen, streams = await self._board.streams_changed(seen)
+            self._heads.repeat(streams)
+
     async def _tell_events(self, link: Wire) -> None:
         """Tell incidents as they come; one that is lost on the way is not told again."""
         while True:
@@ -283,12 +285,26 @@ class _Session:
             self._board.report(self._name, None)
 
     async def _goodbye(self, link: Wire) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        health = Health(ServiceState.OFFLINE, ("stopped",), now_ms)
+        """Say why it ends: first for all, then with each head, as far as there is time for it."""
+        why = self._board.failure or "stopped"
+        health = Health(ServiceState.OFFLINE, (why,), time.time_ns() // 1_000_000)
         with suppress(LinkError, TimeoutError):
             async with asyncio.timeout(_GOODBYE_S):
-                await (await link.send(self._say.status(health)))
+                said = await link.send(self._say.status(health))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_HEADS_S):
+                        await self._retire_heads(link, why)
+                await said
                 await link.leave()
+
+    async def _retire_heads(self, link: Wire, why: str) -> None:
+        """Say that no stream is served any more, to consumers that look at nothing but heads."""
+        self._heads.add(e for e in self._outbox.latest() if e.position <= self._done)
+        self._heads.repeat()
+        while entries := self._heads.take(HEAD_SLICE):
+            for entry in entries[:-1]:
+                link.send_unacked(self._say.head(entry, None, why))
+            await (await link.send(self._say.head(entries[-1], None, why)))
 
 
 def _withdrawn(entries: Iterable[Entry]) -> frozenset[str]:

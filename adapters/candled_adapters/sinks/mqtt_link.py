@@ -37,7 +37,7 @@ from candled_adapters.sinks.mqtt_codes import (
     explain,
     pubacks,
 )
-from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+from candled_adapters.sinks.mqtt_messages import Heard, Message, MqttSettings
 
 _LAST_WORDS: Final = 65_536
 _MOST_HEARD: Final = 256  # messages that wait to be taken
@@ -46,17 +46,6 @@ _ALL_RECEIVED: Final = 65_535  # a broker that names no Receive Maximum
 
 class LinkError(Exception):
     """The connection is of no more use. The text says what happened and how to mend it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A message that others have published."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    response_topic: str | None
-    correlation: bytes | None
 
 
 class Wire(Protocol):
@@ -230,8 +219,8 @@ class Link(aiomqtt.Client):
     def _hand_over(self, message: Message, qos: int) -> int:
         if self._lost.done():
             self._lost.result()  # raises
-        properties = None if message.expiry is None else _expiry(message.expiry)
-        info = self._client.publish(message.topic, message.payload, qos, message.retain, properties)
+        said = _properties(message)
+        info = self._client.publish(message.topic, message.payload, qos, message.retain, said)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             error = LinkError(f"cannot send to {self._settings.url}: {paho.error_string(info.rc)}")
             self._fail(error)
@@ -404,6 +393,16 @@ class _Packed(Properties):
     def pack(self) -> bytes:
         """Return the bytes as they go into the packet."""
         return self.packed
+
+
+def _properties(message: Message) -> Properties | None:
+    if message.correlation is not None:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+        properties.CorrelationData = message.correlation
+        if message.expiry is not None:
+            properties.MessageExpiryInterval = message.expiry
+        return properties
+    return None if message.expiry is None else _expiry(message.expiry)
 
 
 @lru_cache(maxsize=256)

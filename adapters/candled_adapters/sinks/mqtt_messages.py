@@ -16,6 +16,7 @@ from candled.ports import Clock, Entry, Health, Notice, StreamHealth
 from candled_adapters.protocol import shapes
 from candled_adapters.protocol.topics import Topics
 from candled_adapters.sinks import payload
+from candled_adapters.sinks.digest import Part
 
 InfoPayload = shapes.Info | Mapping[str, object] | bytes
 _HEAD_MIN_EXPIRY_S: Final = 60.0
@@ -48,6 +49,10 @@ class MqttSettings:
     backoff_min: float = 0.2
     """Longest pause before the first new attempt (s); it doubles up to `backoff_max`."""
     backoff_max: float = 10.0
+    digest: bool = True
+    """Say all decisions of a close in one message, too."""
+    replay: bool = True
+    """Answer who asks for signals that it missed."""
 
     @property
     def url(self) -> str:
@@ -64,6 +69,19 @@ class Message:
     retain: bool = False
     expiry: int | None = None
     """Seconds after which the broker shall forget it."""
+    correlation: bytes | None = None
+    """What tells the asker which question this answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message that others have published."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None
+    correlation: bytes | None
 
 
 class Voice:
@@ -132,11 +150,23 @@ class Voice:
         about = stream.path if stream else notice.incident.exchange
         return Message(self._topics.event(about), payload.event(notice))
 
-    def head(self, entry: Entry, health: StreamHealth | None) -> Message:
-        """Render a head, which the broker forgets when nobody says it again."""
+    def digest(self, part: Part) -> Message:
+        """Render a part of a close's digest."""
+        stream = part.entries[0].decision.stream
+        clock = self._clocks(stream.exchange)
+        said = payload.digest(part, self._epoch, clock.now_ms())
+        bar_s = clock.local_seconds(Interval(stream.interval).typical_ms)
+        topic = self._topics.digest(stream.exchange, stream.interval)
+        return Message(topic, said, expiry=max(1, math.ceil(bar_s)))
+
+    def head(self, entry: Entry, health: StreamHealth | None, why: str = "") -> Message:
+        """Render a head, which the broker forgets when nobody says it again.
+
+        Without `health` the stream is not served now; `why` tells people the reason.
+        """
         stream = entry.decision.stream
         clock = self._clocks(stream.exchange)
-        said = payload.head(entry, self._epoch, clock.now_ms(), health)
+        said = payload.head(entry, self._epoch, clock.now_ms(), health, why)
         bars = clock.local_seconds(2 * Interval(stream.interval).typical_ms)
         expiry = math.ceil(max(_HEAD_MIN_EXPIRY_S, bars + 2 * self._refresh_s))
         return Message(self._topics.head(stream.path), said, retain=True, expiry=expiry)

@@ -18,6 +18,8 @@ from candled.core.model import Model
 from candled.ports import Entry, Health, Notice, StreamHealth
 from candled_adapters.protocol.shapes import (
     Correction,
+    Digest,
+    DigestLine,
     Event,
     Goal,
     Head,
@@ -30,6 +32,7 @@ from candled_adapters.protocol.shapes import (
     SignalSide,
     Status,
 )
+from candled_adapters.sinks.digest import Part
 
 #: Any payload, or plain data, as one line of JSON without a line end.
 encode: Final = msgspec.json.Encoder().encode
@@ -55,26 +58,39 @@ def signal(entry: Entry, epoch: str, now_ms: int, *, withdrawn: bool = False) ->
     It is live until its `valid_until`, exclusive, unless it was `withdrawn`: its correction is
     known. Raises ValueError for an entry that is no signal.
     """
+    live = now_ms < entry.decision.valid_until and not withdrawn
+    return encode(_signal(entry, epoch, now_ms, live=live))
+
+
+def replayed(entry: Entry, epoch: str, now_ms: int) -> Signal:
+    """Return what is said of a long or short that was published before: it is never live.
+
+    Raises ValueError for an entry that is no signal.
+    """
+    return _signal(entry, epoch, now_ms, live=False)
+
+
+def _signal(entry: Entry, epoch: str, now_ms: int, *, live: bool) -> Signal:
     decision = entry.decision
     if entry.seq is None or decision.probabilities is None or decision.side not in _SIGNAL_SIDES:
         raise ValueError(f"entry {entry.position} ({decision.side}) is not a signal with a number")
-    return encode(
-        Signal(
-            **_effect(entry, epoch),
-            seq=entry.seq,
-            side=_SIGNAL_SIDES[decision.side],
-            probabilities=_odds(decision.probabilities),
-            published_at=_iso(now_ms),
-            live=now_ms < decision.valid_until and not withdrawn,
-            supersedes=decision.supersedes.signal if decision.supersedes else None,
-        )
+    return Signal(
+        **_effect(entry, epoch),
+        seq=entry.seq,
+        side=_SIGNAL_SIDES[decision.side],
+        probabilities=_odds(decision.probabilities),
+        published_at=_iso(now_ms),
+        live=live,
+        supersedes=decision.supersedes.signal if decision.supersedes else None,
     )
 
 
-def head(entry: Entry, epoch: str, now_ms: int, health: StreamHealth | None) -> bytes:
+def head(
+    entry: Entry, epoch: str, now_ms: int, health: StreamHealth | None, why: str = ""
+) -> bytes:
     """Return the payload of a stream's newest decision at venue time `now_ms`.
 
-    `health` is how the stream is doing, None when it is not served now.
+    `health` is how the stream is doing, None when it is not served now: `why` tells the reason.
     """
     return encode(
         Head(
@@ -83,8 +99,41 @@ def head(entry: Entry, epoch: str, now_ms: int, health: StreamHealth | None) -> 
             last_signal_seq=entry.last_seq,
             updated_at=_iso(now_ms),
             stream_state=health.state.value if health else None,
-            stream_reason=health.reason if health else "",
+            stream_reason=health.reason if health else why,
         )
+    )
+
+
+def digest(part: Part, epoch: str, now_ms: int) -> bytes:
+    """Return the payload of a part of a close's decisions at venue time `now_ms`."""
+    first = part.entries[0].decision
+    return encode(
+        Digest(
+            epoch=epoch,
+            exchange=first.stream.exchange,
+            interval=first.stream.interval,
+            bar_open=_iso(first.bar_open),
+            bar_close=_iso(first.bar_close),
+            bar_open_ms=first.bar_open,
+            bar_close_ms=first.bar_close,
+            part=part.number,
+            decided=part.decided,
+            expected=part.expected,
+            decisions=tuple(map(_line, part.entries)),
+            published_at=_iso(now_ms),
+        )
+    )
+
+
+def _line(entry: Entry) -> DigestLine:
+    decision = entry.decision
+    return DigestLine(
+        id=decision.id,
+        symbol=decision.stream.symbol,
+        seq=entry.seq,
+        price=decision.price,
+        regime=decision.regime,
+        **_verdict(entry),
     )
 
 
