@@ -9,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from candled.config import Config, ConfigError
+from candled.config import Config
 from candled.core.engine import Lane
 from candled.core.model import Model
 from candled.ports import Clock, Sink
+from candled.secret import read_secret
 from candled.tally import Tally
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
@@ -55,7 +56,9 @@ def mqtt_settings(config: Config) -> MqttSettings:
         base_topic=part.base_topic,
         client_id=part.client_id,
         username=part.username,
-        password=_secret(part.password_file),
+        password=(
+            read_secret("mqtt.password_file", part.password_file) if part.password_file else None
+        ),
         tls=tls,
         ca_file=_text(part.ca_file),
         cert_file=_text(part.cert_file),
@@ -64,15 +67,6 @@ def mqtt_settings(config: Config) -> MqttSettings:
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,
     )
-
-
-def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, [f"mqtt.password_file: cannot be read: {error}"]) from error
 
 
 def _text(path: Path | None) -> str | None:
