@@ -115,8 +115,8 @@ class MqttConfig(_Part):
 
     url: Annotated[str, AfterValidator(_mqtt_url)] = "mqtt://127.0.0.1:1883"
     base_topic: Annotated[str, AfterValidator(_no_wildcards)] = "candled"
-    client_id: Annotated[str, Field(min_length=1, max_length=128)] = "candled"
-    """Must differ between daemons on one broker."""
+    client_id: Annotated[str, Field(max_length=128), AfterValidator(_topic_level)] = "candled"
+    """Must differ between daemons on one broker; a level of the topics that `check` uses."""
     username: str | None = None
     password_file: SecretPlace | None = None
     """The password is the file's content without the final newline."""
@@ -124,8 +124,10 @@ class MqttConfig(_Part):
     """Certificate authorities for mqtts; the system's when absent."""
     cert_file: Path | None = Field(None, strict=False)
     key_file: Path | None = Field(None, strict=False)
-    keepalive: Annotated[int, Field(ge=2, le=600)] = 10
-    """Seconds."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """Of MQTT; auto: 5, or 3.1.1 with a broker that refuses it."""
+    keepalive: Annotated[int, Field(ge=2, le=600)] = 2
+    """Seconds; half of it without a sign of life makes us ask the broker for one."""
     max_outstanding: Annotated[int, Field(ge=1, le=100)] = 100
     """Publishes without an acknowledgement at any time."""
     publish_timeout: Annotated[float, Field(ge=0.1, le=60)] = 2.0

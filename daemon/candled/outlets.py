@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from candled.config import Config
 from candled.core.engine import Lane
 from candled.core.model import Model
@@ -19,6 +21,7 @@ from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
 from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSink
+from candled_adapters.sinks.mqtt_link import Dial
 from candled_adapters.sinks.mqtt_messages import MqttSettings
 from candled_adapters.sinks.payload import model_info
 
@@ -38,8 +41,14 @@ class Outlook:
 def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     """Return the configured sinks; reads secrets, connects nowhere. Raises ConfigError."""
     info = info_of(config, outlook.lanes, outlook.epoch)
+    settings = mqtt_settings(config)
+    dial = Dial(settings)
+
+    def info_now() -> Info:
+        return msgspec.structs.replace(info, protocol=dial.protocol, losses=dial.losses)
+
     sinks: list[Sink] = [
-        MqttSink(mqtt_settings(config), outlook.clock, lambda: info, on_acked=outlook.tally.acked)
+        MqttSink(settings, outlook.clock, info_now, on_acked=outlook.tally.acked, connect=dial)
     ]
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
@@ -63,6 +72,7 @@ def mqtt_settings(config: Config) -> MqttSettings:
         ca_file=_text(part.ca_file),
         cert_file=_text(part.cert_file),
         key_file=_text(part.key_file),
+        protocol=part.protocol,
         keepalive=part.keepalive,
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,

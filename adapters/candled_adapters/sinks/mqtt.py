@@ -14,7 +14,6 @@ too: people read them, and nobody is paid by them.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,8 +23,9 @@ from typing import Final
 
 from candled.core.bar import Stream
 from candled.ports import Clock, Entry, Health, HealthBoard, Outbox, ServiceState
-from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
+from candled_adapters.sinks.mqtt_link import Dial, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import InfoPayload, Message, MqttSettings, Voice
+from candled_adapters.sinks.mqtt_retry import Retry
 
 __all__ = ["MqttSettings", "MqttSink"]
 
@@ -58,10 +58,10 @@ class MqttSink:
         *,
         instance: str | None = None,
         on_acked: OnAcked | None = None,
-        connect: Connect = Link,
+        connect: Connect | None = None,
     ) -> None:
         self._settings = settings
-        self._connect = connect
+        self._connect = connect or Dial(settings)
         self._clocks = clocks
         self._info = info
         self._instance = instance or settings.client_id
@@ -71,26 +71,22 @@ class MqttSink:
         """Deliver until cancelled, over any number of connections."""
         board.report(self.name, f"not yet connected to {self._settings.url}")
         say = Voice(self._settings, self._clocks, self._info, self._instance, outbox.epoch)
-        attempt = told = 0
+        retry = Retry(self._settings.backoff_min, self._settings.backoff_max)
+        told = 0
         while True:
             session = _Session(
                 self.name, self._settings, say,
                 outbox=outbox, board=board, on_acked=self._on_acked, told=told,
-                connect=self._connect,
+                connect=self._connect, doubt=retry.doubt,
             )  # fmt: skip
+            pause = 0.0
             try:
                 await session.run()
             except LinkError as problem:
-                board.report(self.name, str(problem))
+                pause, said = retry.after(problem, session.well_for())
+                board.report(self.name, said)
             told = session.told
-            attempt = 0 if session.was_stable() else attempt + 1
-            await asyncio.sleep(self._pause(attempt))
-
-    def _pause(self, attempt: int) -> float:
-        """Draw the pause (s) before the next connection: full jitter under a doubling limit."""
-        settings = self._settings
-        limit = min(settings.backoff_max, settings.backoff_min * 2 ** min(attempt, 30))
-        return random.uniform(0, limit)
+            await asyncio.sleep(pause)
 
 
 class _Heads:
@@ -150,8 +146,10 @@ class _Session:
         on_acked: OnAcked | None,
         told: int,
         connect: Connect,
+        doubt: bool,
     ) -> None:
         self._connect = connect
+        self._doubt = doubt
         self.told = told
         """Number of the last incident that was told."""
         self._name = name
@@ -165,6 +163,7 @@ class _Session:
         self._turn = asyncio.Lock()
         self._unproven = {"status", "signals", "heads"}
         self._well_since: float | None = None
+        self._well = asyncio.Event()
 
     async def run(self) -> None:
         """Deliver until the connection ends; raises LinkError. Says goodbye when cancelled."""
@@ -175,10 +174,9 @@ class _Session:
                 await self._goodbye(link)
                 raise
 
-    def was_stable(self) -> bool:
-        """Whether all went well for long enough that the next attempt need not wait."""
-        since = self._well_since
-        return since is not None and time.monotonic() - since >= self._settings.backoff_max
+    def well_for(self) -> float | None:
+        """Return for how long (s) all has been well; None if it never was."""
+        return None if self._well_since is None else time.monotonic() - self._well_since
 
     async def _work(self, link: Wire) -> None:
         ends: list[Exception] = []
@@ -190,6 +188,7 @@ class _Session:
                 tasks.create_task(self._tell_heads(link))
                 tasks.create_task(self._repeat_heads())
                 tasks.create_task(self._tell_events(link))
+                tasks.create_task(self._report_well())
         except* LinkError as group:
             ends.extend(group.exceptions)
         raise ends[0]
@@ -280,7 +279,14 @@ class _Session:
         self._unproven.discard(part)
         if not self._unproven:
             self._well_since = time.monotonic()
-            self._board.report(self._name, None)
+            self._well.set()
+
+    async def _report_well(self) -> None:
+        """Say so on the board; after suspicious ends only once it has lasted."""
+        await self._well.wait()
+        if self._doubt:
+            await asyncio.sleep(self._settings.backoff_max)
+        self._board.report(self._name, None)
 
     async def _goodbye(self, link: Wire) -> None:
         now_ms = time.time_ns() // 1_000_000
