@@ -292,6 +292,26 @@ class Link(aiomqtt.Client):
         elif beat is Beat.ASK:
             self._client._send_simple_command(_PINGREQ)  # noqa: SLF001 - paho only pings late
 
+    def _on_socket_register_write(
+        self,
+        client: paho.Client,
+        userdata: Any,  # noqa: ANN401, ARG002 - paho's
+        sock: Any,  # noqa: ANN401 - paho's
+    ) -> None:
+        """Write once the socket has room; called from aiomqtt's thread, too."""
+        self._loop.call_soon_threadsafe(self._watch_room, client, sock)
+
+    def _watch_room(self, client: paho.Client, sock: socket.socket) -> None:
+        if client.socket() is sock:  # not closed meanwhile, its number given to another
+            self._loop.add_writer(sock, self._write, client)
+
+    def _write(self, client: paho.Client) -> None:
+        try:
+            client.loop_write()
+        except Exception as error:  # noqa: BLE001 - as aiomqtt does: whatever it is, it is the end
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _receive(self, bufsize: int) -> bytes:
         """Read for paho, and note what it would throw away: signs of life and TLS's reasons."""
         try:

@@ -47,6 +47,14 @@ _ALERTS: Final = {
 }
 
 
+_OF_THE_WAY: Final[dict[type[BaseException], str]] = {
+    socket.gaierror: "its name is not known: correct mqtt.url",
+    ConnectionRefusedError: "nobody listens there: start the broker, or correct mqtt.url",
+    ConnectionResetError: f"it hung up: {_NO_TLS}",  # in the handshake: else nobody has spoken yet
+    TimeoutError: "no answer in time",
+}
+
+
 async def find(host: str, port: int, patience: float) -> list[Address]:
     """Return the broker's addresses; raises OSError, TimeoutError after `patience` seconds.
 
@@ -160,10 +168,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         mend = _ALERTS.get(error.reason or "", "")
         return f"TLS failed ({error.reason or error})" + (f": {mend}" if mend else "")
-    if isinstance(error, socket.gaierror):
-        return f"its name is not known ({error.strerror}): correct mqtt.url"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there: start the broker, or correct mqtt.url"
-    if isinstance(error, TimeoutError):
-        return f"no answer in time ({error})" if str(error) else "no answer in time"
+    for kind, text in _OF_THE_WAY.items():
+        if isinstance(error, kind):
+            return text
     return str(error)
