@@ -1,7 +1,7 @@
 """The `check` command: everything that `run` will need, tried for real; every problem at once.
 
-Configuration and bundles, the state folder, the broker (a message is published and must be
-accepted), and each exchange (see `venuecheck`).
+Configuration and bundles, the state folder, the broker (see `brokercheck`), and each exchange (see
+`venuecheck`).
 """
 
 from __future__ import annotations
@@ -9,31 +9,28 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from candled.brokercheck import check_broker
 from candled.compose import load_lanes
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream
 from candled.core.engine import Lane
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
-from candled.outlets import mqtt_settings
 from candled.venuecheck import Finding, check_exchange
 from candled_adapters.exchanges.registry import live_venue
-from candled_adapters.sinks.mqtt_link import Link, LinkError
-from candled_adapters.sinks.mqtt_messages import Message
 
 _LEAST_FREE_BYTES: Final = 200_000_000
-_TIMEOUT_S: Final = 10.0
 
 
 def check_all(path: Path) -> int:
     """Print what was found, problems last; return 0 or the exit code of the worst problem."""
     findings = asyncio.run(_findings(path))
-    for finding in sorted(findings, key=lambda f: f.code is not None):
-        sys.stdout.write(f"{'problem' if finding.code else 'ok':8}{finding.part}: {finding.text}\n")
+    for finding in sorted(findings, key=lambda f: (f.code is not None, f.warning)):
+        word = "problem" if finding.code else "warning" if finding.warning else "ok"
+        sys.stdout.write(f"{word:8}{finding.part}: {finding.text}\n")
     codes = [finding.code for finding in findings if finding.code]
     return max(codes, default=0)
 
@@ -53,7 +50,7 @@ async def _findings(path: Path) -> list[Finding]:
     ]
     names = dict.fromkeys(stream.exchange for stream in streams)
     tried = await asyncio.gather(
-        _broker(config),
+        check_broker(config),
         *(
             check_exchange(
                 name,
@@ -98,22 +95,3 @@ def _state(config: Config) -> Finding:
     if free < _LEAST_FREE_BYTES:
         return Finding("state", f"{folder}: only {free // 10**6} MB free", Exit.TEMPORARY)
     return Finding("state", f"{folder}, {free // 10**9} GB free")
-
-
-async def _broker(config: Config) -> list[Finding]:
-    """Publish a message under the base topic and wait for the broker's word."""
-    try:
-        settings = mqtt_settings(config)
-    except ConfigError as error:
-        return [Finding("mqtt", str(error), Exit.CONFIG)]
-    settings = replace(settings, client_id=f"{settings.client_id}-check")
-    probe = Message(f"{settings.base_topic}/check/{settings.client_id}", b"{}")
-    try:
-        async with asyncio.timeout(_TIMEOUT_S), Link(settings, will=probe) as link:
-            await (await link.send(probe))
-            await link.leave()
-    except LinkError as error:
-        return [Finding("mqtt", str(error), Exit.TEMPORARY)]
-    except TimeoutError:
-        return [Finding("mqtt", f"{settings.url} did not answer", Exit.TEMPORARY)]
-    return [Finding("mqtt", f"{settings.url} accepts messages under {settings.base_topic}/")]

@@ -32,7 +32,7 @@ from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.journal import Journal, open_journal
 from candled.notify import notify
-from candled.outlets import Outlook, sinks_of
+from candled.outlets import Outlook, mqtt_settings, sinks_of
 from candled.ports import Clock, Feed
 from candled.service import Service
 from candled.tally import Tally
@@ -182,6 +182,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
     ]
     clocks = {feed.exchange: feed.clock for feed in feeds}
+    mqtt_settings(config)  # a missing secret is told before any state is made
     journal = open_journal(config.state.path)
     try:
         sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))

@@ -18,6 +18,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from candled.core.bar import Interval
 from candled.core.regime import regime_rule
 
+#: What a place of a secret begins with when it is not a file's path; see `secret`.
+CREDENTIAL: Final = "credential:"
+
 
 class ConfigError(Exception):
     """A configuration that cannot be used; the text lists every problem."""
@@ -47,6 +50,22 @@ def _topic_level(name: str) -> str:
     if not name or set(name) & set("+#/\0 "):
         raise ValueError("must be one word without spaces, slashes, + or #")
     return name
+
+
+def _secret_place(path: Path) -> Path:
+    """Refuse a credential whose name could not be one of systemd's."""
+    name = str(path).removeprefix(CREDENTIAL)
+    if _is_credential(path) and (name in ("", ".", "..") or set(name) & set("/: \0")):
+        raise ValueError(f"must be a file's path or {CREDENTIAL}NAME, with a name as systemd's")
+    return path
+
+
+def _is_credential(path: Path) -> bool:
+    return str(path).startswith(CREDENTIAL)
+
+
+#: A file that holds a secret, or ``credential:NAME``.
+SecretPlace = Annotated[Path, Field(strict=False), AfterValidator(_secret_place)]
 
 
 def _mqtt_url(url: str) -> str:
@@ -98,17 +117,19 @@ class MqttConfig(_Part):
 
     url: Annotated[str, AfterValidator(_mqtt_url)] = "mqtt://127.0.0.1:1883"
     base_topic: Annotated[str, AfterValidator(_no_wildcards)] = "candled"
-    client_id: Annotated[str, Field(min_length=1, max_length=128)] = "candled"
-    """Must differ between daemons on one broker."""
+    client_id: Annotated[str, Field(max_length=128), AfterValidator(_topic_level)] = "candled"
+    """Must differ between daemons on one broker; a level of the topics that `check` uses."""
     username: str | None = None
-    password_file: Path | None = Field(None, strict=False)
+    password_file: SecretPlace | None = None
     """The password is the file's content without the final newline."""
     ca_file: Path | None = Field(None, strict=False)
     """Certificate authorities for mqtts; the system's when absent."""
     cert_file: Path | None = Field(None, strict=False)
     key_file: Path | None = Field(None, strict=False)
-    keepalive: Annotated[int, Field(ge=2, le=600)] = 10
-    """Seconds."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """Of MQTT; auto: 5, or 3.1.1 with a broker that refuses it."""
+    keepalive: Annotated[int, Field(ge=2, le=600)] = 2
+    """Seconds; half of it without a sign of life makes us ask the broker for one."""
     max_outstanding: Annotated[int, Field(ge=1, le=100)] = 100
     """Publishes without an acknowledgement at any time."""
     publish_timeout: Annotated[float, Field(ge=0.1, le=60)] = 2.0
@@ -278,12 +299,17 @@ _PATHS: Final = {
 }
 
 
+def rooted(folder: Path, path: Path) -> Path:
+    """Return where `path`, as a file in `folder` spells it, is; a credential stays what it is."""
+    return path if _is_credential(path) else folder / path
+
+
 def _rooted(config: Config, folder: Path) -> Config:
     """Make the file's paths absolute, from its own folder."""
     updates: dict[str, Any] = {}
     for name, keys in _PATHS.items():
         part = getattr(config, name)
-        values = {key: folder / value for key in keys if (value := getattr(part, key))}
+        values = {key: rooted(folder, value) for key in keys if (value := getattr(part, key))}
         updates[name] = part.model_copy(update=values)
     updates["streams"] = [
         part.model_copy(update={"bundle": folder / part.bundle}) for part in config.streams

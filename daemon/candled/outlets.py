@@ -9,15 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from candled.config import Config, ConfigError
+import msgspec
+
+from candled.config import Config
 from candled.core.engine import Lane
 from candled.core.model import Model
 from candled.ports import Clock, Sink
+from candled.secret import read_secret
 from candled.tally import Tally
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
 from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSink
+from candled_adapters.sinks.mqtt_link import Dial
 from candled_adapters.sinks.mqtt_messages import MqttSettings
 from candled_adapters.sinks.payload import model_info
 
@@ -37,13 +41,20 @@ class Outlook:
 def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     """Return the configured sinks; reads secrets, connects nowhere. Raises ConfigError."""
     info = info_of(config, outlook.lanes, outlook.epoch)
+    settings = mqtt_settings(config)
+    dial = Dial(settings)
+
+    def info_now() -> Info:
+        return msgspec.structs.replace(info, protocol=dial.protocol, losses=dial.losses)
+
     sinks: list[Sink] = [
         MqttSink(
-            mqtt_settings(config),
+            settings,
             outlook.clock,
-            lambda: info,
+            info_now,
             streams=[lane.stream for lane in outlook.lanes],
             on_acked=outlook.tally.acked,
+            connect=dial,
         )
     ]
     if config.log.decisions:
@@ -61,26 +72,20 @@ def mqtt_settings(config: Config) -> MqttSettings:
         base_topic=part.base_topic,
         client_id=part.client_id,
         username=part.username,
-        password=_secret(part.password_file),
+        password=(
+            read_secret("mqtt.password_file", part.password_file) if part.password_file else None
+        ),
         tls=tls,
         ca_file=_text(part.ca_file),
         cert_file=_text(part.cert_file),
         key_file=_text(part.key_file),
+        protocol=part.protocol,
         keepalive=part.keepalive,
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,
         digest=part.digest,
         replay=part.replay,
     )
-
-
-def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, [f"mqtt.password_file: cannot be read: {error}"]) from error
 
 
 def _text(path: Path | None) -> str | None:

@@ -50,6 +50,8 @@ class Finding:
     text: str
     code: Exit | None = None
     """How `run` would suffer from it; None when it is well."""
+    warning: bool = False
+    """`run` would cope, but a person should look."""
 
 
 @dataclass(frozen=True, slots=True)

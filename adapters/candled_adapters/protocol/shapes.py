@@ -204,6 +204,12 @@ class Info(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="c
     exchanges: Annotated[dict[str, ExchangeInfo], Meta(description="By their configured names")]
     streams: Annotated[tuple[str, ...], Meta(description="exchange/symbol/interval")]
     epoch: str
+    protocol: Annotated[
+        Literal["5", "3.1.1"], Meta(description="The MQTT that the broker is spoken to in")
+    ] = "5"
+    losses: Annotated[
+        tuple[str, ...], Meta(description="What consumers must do without in MQTT 3.1.1")
+    ] = ()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="candled.event/1"):

@@ -11,6 +11,7 @@
 | ``{base}/digest/{exchange}/{interval}`` | no | 0 | all decisions of one close |
 | ``{base}/replay/request`` | no | 1 | who missed signals asks for them |
 | ``{base}/replay/response/{client}`` | no | 1 | and gets them |
+| ``{base}/check/{client}`` | no | 1 | the daemon tries its rights: to be ignored |
 
 A signal is never retained: a bot that reconnects would act on an hours-old one.
 """
@@ -60,3 +61,7 @@ class Topics:
     def replay_response(self, client: str) -> str:
         """Name where `client` gets them; the daemon answers nowhere else."""
         return f"{self.base}/replay/response/{client}"
+
+    def check(self, client: str) -> str:
+        """Name where `client` tries whether its messages come back; others ignore them."""
+        return f"{self.base}/check/{client}"

@@ -15,7 +15,6 @@ until all decisions are delivered (`_spare_turn`): digests, and answers to who m
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -28,9 +27,10 @@ from candled_adapters.protocol.topics import Topics
 from candled_adapters.sinks.digest import Digests
 from candled_adapters.sinks.mqtt_digest import Teller
 from candled_adapters.sinks.mqtt_heads import Heads
-from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
+from candled_adapters.sinks.mqtt_link import Dial, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import InfoPayload, Message, MqttSettings, Voice
 from candled_adapters.sinks.mqtt_replay import Ear
+from candled_adapters.sinks.mqtt_retry import Retry
 from candled_adapters.sinks.mqtt_turns import spare_turn
 from candled_adapters.sinks.replay import Desk
 
@@ -68,10 +68,10 @@ class MqttSink:
         streams: Collection[Stream] = (),
         instance: str | None = None,
         on_acked: OnAcked | None = None,
-        connect: Connect = Link,
+        connect: Connect | None = None,
     ) -> None:
         self._settings = settings
-        self._connect = connect
+        self._connect = connect or Dial(settings)
         self._clocks = clocks
         self._info = info
         self._streams = streams
@@ -84,20 +84,22 @@ class MqttSink:
         say = Voice(self._settings, self._clocks, self._info, self._instance, outbox.epoch)
         teller = Teller(self._digests(), say)
         ear = self._ear(outbox, board) if self._settings.replay else None
-        attempt = told = 0
+        retry = Retry(self._settings.backoff_min, self._settings.backoff_max)
+        told = 0
         while True:
             session = _Session(
                 self.name, self._settings, say,
                 outbox=outbox, board=board, on_acked=self._on_acked, told=told,
-                connect=self._connect, teller=teller, ear=ear,
+                connect=self._connect, teller=teller, ear=ear, doubt=retry.doubt,
             )  # fmt: skip
+            pause = 0.0
             try:
                 await session.run()
             except LinkError as problem:
-                board.report(self.name, str(problem))
+                pause, said = retry.after(problem, session.well_for())
+                board.report(self.name, said)
             told = session.told
-            attempt = 0 if session.was_stable() else attempt + 1
-            await asyncio.sleep(self._pause(attempt))
+            await asyncio.sleep(pause)
 
     def _digests(self) -> Digests:
         streams = self._streams if self._settings.digest else ()
@@ -107,12 +109,6 @@ class MqttSink:
         topics = Topics(self._settings.base_topic)
         desk = Desk(topics, outbox, self._streams, self._clocks)
         return Ear(desk, topics.replay_request, board, f"{self.name} replay")
-
-    def _pause(self, attempt: int) -> float:
-        """Draw the pause (s) before the next connection: full jitter under a doubling limit."""
-        settings = self._settings
-        limit = min(settings.backoff_max, settings.backoff_min * 2 ** min(attempt, 30))
-        return random.uniform(0, limit)
 
 
 class _Session:
@@ -131,10 +127,12 @@ class _Session:
         connect: Connect,
         teller: Teller,
         ear: Ear | None,
+        doubt: bool,
     ) -> None:
         self._connect = connect
         self._teller = teller
         self._ear = ear
+        self._doubt = doubt
         self.told = told
         """Number of the last incident that was told."""
         self._name = name
@@ -148,6 +146,7 @@ class _Session:
         self._turn = asyncio.Lock()
         self._unproven = {"status", "signals", "heads"}
         self._well_since: float | None = None
+        self._well = asyncio.Event()
 
     async def run(self) -> None:
         """Deliver until the connection ends; raises LinkError. Else it ends with a goodbye."""
@@ -162,10 +161,9 @@ class _Session:
                 await self._goodbye(link)
                 raise
 
-    def was_stable(self) -> bool:
-        """Whether all went well for long enough that the next attempt need not wait."""
-        since = self._well_since
-        return since is not None and time.monotonic() - since >= self._settings.backoff_max
+    def well_for(self) -> float | None:
+        """Return for how long (s) all has been well; None if it never was."""
+        return None if self._well_since is None else time.monotonic() - self._well_since
 
     async def _work(self, link: Wire) -> None:
         ends: list[Exception] = []
@@ -181,6 +179,7 @@ class _Session:
                 tasks.create_task(self._teller.tell(link, self._spare_turn))
                 if self._ear:
                     tasks.create_task(self._ear.serve(link, self._spare_turn))
+                tasks.create_task(self._report_well())
         except* LinkError as group:
             ends.extend(group.exceptions)
         raise ends[0]
@@ -282,7 +281,14 @@ class _Session:
         self._unproven.discard(part)
         if not self._unproven:
             self._well_since = time.monotonic()
-            self._board.report(self._name, None)
+            self._well.set()
+
+    async def _report_well(self) -> None:
+        """Say so on the board; after suspicious ends only once it has lasted."""
+        await self._well.wait()
+        if self._doubt:
+            await asyncio.sleep(self._settings.backoff_max)
+        self._board.report(self._name, None)
 
     async def _goodbye(self, link: Wire) -> None:
         """Say why it ends: first for all, then with each head, as far as there is time for it."""

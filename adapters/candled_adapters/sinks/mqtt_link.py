@@ -1,12 +1,14 @@
-"""One connection to an MQTT 5 broker that tells the truth about every message.
+"""One connection to an MQTT broker that tells the truth about every message.
 
-The only user of aiomqtt. It knows topics and bytes, nothing of decisions. aiomqtt connects, keeps
-alive and drives paho from the event loop; three things that it leaves out are added here:
+The only user of aiomqtt. It knows topics and bytes, nothing of decisions. aiomqtt connects and
+drives paho from the event loop; what it leaves out is added here:
 
 - The reason code of each PUBACK. aiomqtt's `publish` returns normally when the broker refuses.
 - An end for messages in flight. aiomqtt lets them wait 10 s after the connection is gone.
 - A window. Messages are handed to paho at once and acknowledged through futures, so a burst costs
   no task each. paho's own window is off, because it scans all messages at every PUBACK.
+- A pulse. paho gives a frozen broker three times the keepalive, and blames it for our own pauses.
+- MQTT 3.1.1 for brokers that know no better, without what must not be said in it.
 
 A link is used once. Whatever goes wrong ends it: a lost connection, a silent broker, a refusal.
 """
@@ -22,78 +24,77 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import aiomqtt
 import paho.mqtt.client as paho
+import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from candled_adapters.sinks import mqtt_reach
 from candled_adapters.sinks.mqtt_codes import (
     FIRST_REFUSAL,
     NOT_AUTHORIZED,
+    TAKEN_OVER,
     UNSPECIFIED,
+    WRONG_VERSION,
     explain,
     pubacks,
 )
+from candled_adapters.sinks.mqtt_limits import Limits
 from candled_adapters.sinks.mqtt_messages import Heard, Message, MqttSettings
+from candled_adapters.sinks.mqtt_pulse import Beat, Pulse
+from candled_adapters.sinks.mqtt_rights import prove_all
+from candled_adapters.sinks.mqtt_versions import LOSSES, Version, Versions
+from candled_adapters.sinks.mqtt_wire import LinkError, TakenOverError, Wire
+
+__all__ = ["Dial", "Heard", "Link", "LinkError", "TakenOverError", "Wire"]
 
 _LAST_WORDS: Final = 65_536
 _MOST_HEARD: Final = 256  # messages that wait to be taken
-_ALL_RECEIVED: Final = 65_535  # a broker that names no Receive Maximum
+_PINGREQ: Final = 0xC0
+
+log = structlog.get_logger("candled.mqtt")
 
 
-class LinkError(Exception):
-    """The connection is of no more use. The text says what happened and how to mend it."""
+class Dial:
+    """Makes one connection after the other and remembers which MQTT the broker speaks.
 
+    Without `prove` the rights are not tried at each connection of MQTT 3.1.1.
+    """
 
-class Wire(Protocol):
-    """What the sink asks of a connection; `Link` is the real one."""
+    def __init__(self, settings: MqttSettings, *, prove: bool = True) -> None:
+        self._versions = Versions(settings.protocol)
+        self._prove = prove
 
-    async def __aenter__(self) -> Self:
-        """Connect; raises LinkError."""
-        ...
+    def __call__(self, settings: MqttSettings, will: Message) -> Link:
+        """Return the next connection, not yet entered."""
+        return Link(settings, will, self._versions, prove=self._prove)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Cut the connection, if it still stands."""
-        ...
+    @property
+    def protocol(self) -> Version:
+        """What the last connection spoke; 5 before the first."""
+        return self._versions.current or "5"
 
-    async def leave(self) -> None:
-        """Say goodbye, so that the will is forgotten."""
-        ...
+    @property
+    def asks_again(self) -> bool:
+        """Whether the next connection may come about where the last one did not."""
+        return self._versions.asks_again
 
-    async def lost(self) -> None:
-        """Wait for the end of the connection; raises its LinkError."""
-        ...
-
-    async def send(self, message: Message) -> asyncio.Future[None]:
-        """Publish at QoS 1; the future is done when the broker has accepted it."""
-        ...
-
-    def send_unacked(self, message: Message) -> None:
-        """Publish at QoS 0."""
-        ...
-
-    async def listen(self, topic: str) -> None:
-        """Subscribe at QoS 1; returns once the broker has granted it."""
-        ...
-
-    def heard(self) -> AsyncIterator[Heard]:
-        """Iterate over what is heard, until the connection ends with its LinkError."""
-        ...
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What consumers must do without on it."""
+        return self._versions.losses
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
     ack: asyncio.Future[None]
     topic: str
-    deadline: float
+    since: int
+    """The pulse's tick at which it was sent."""
 
 
 class Link(aiomqtt.Client):
@@ -103,7 +104,19 @@ class Link(aiomqtt.Client):
     word, so that the broker publishes the will; after `leave` there is none to publish.
     """
 
-    def __init__(self, settings: MqttSettings, will: Message) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        will: Message,
+        versions: Versions | None = None,
+        *,
+        prove: bool = True,
+    ) -> None:
+        self._prove = prove
+        self._versions = versions or Versions(settings.protocol)
+        self.version: Version = self._versions.choose(asyncio.get_running_loop().time())
+        self.limits = Limits()
+        """What the broker allows, once connected."""
         super().__init__(
             settings.host,
             settings.port,
@@ -111,40 +124,71 @@ class Link(aiomqtt.Client):
             username=settings.username,
             password=settings.password,
             identifier=settings.client_id,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            clean_start=True,
+            protocol=_PROTOCOLS[self.version],
+            clean_start=True if self.version == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY,
             will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
             timeout=settings.publish_timeout,
             keepalive=settings.keepalive,
             max_inflight_messages=0,
             max_queued_incoming_messages=_MOST_HEARD,
-            tls_context=_tls(settings),
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )
-        self._client.connect_timeout = settings.publish_timeout
+        self._plain_recv = self._client._sock_recv  # noqa: SLF001 - paho has no hook for these
+        self._client._sock_recv = self._receive  # type: ignore[method-assign] # noqa: SLF001
+        self._client._create_socket = self._reach  # type: ignore[method-assign] # noqa: SLF001
         self._settings = settings
         self._window = settings.max_outstanding
         self._flying: dict[int, _Flight] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._pulse = Pulse(settings.keepalive, settings.publish_timeout)
         self._quick = False
+        self._hung_up = False
+        self._trouble: BaseException | None = None
+        self._server: str | None = None
+        self._addresses: list[mqtt_reach.Address] = []
+        self._reached: socket.socket | None = None
         self._dialled = asyncio.Event()
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     async def __aenter__(self) -> Self:
-        """Connect."""
+        """Connect; with MQTT 3.1.1, prove the rights, too."""
         self._disconnected.add_done_callback(self._on_end)
+        await self._find()
         opening = asyncio.ensure_future(super().__aenter__())
         try:
             await asyncio.shield(opening)
+            if self._versions.accepted(self.version) and self.version != "5":
+                log.warning("mqtt_3_1_1", broker=self._settings.url, lost=LOSSES)
+            if self.version != "5" and self._prove:
+                await prove_all(self, self._settings)
         except aiomqtt.MqttError as error:
             self._drop()
-            raise LinkError(self._no_connection(error)) from error
+            raise self._no_connection(error) from error
         except asyncio.CancelledError:
-            await self._dialled.wait()  # the thread that connects cannot be cancelled
-            opening.cancel()
+            await self._give_up(opening)
+            raise
+        except BaseException:
             self._drop()
             raise
         return self
+
+    async def _find(self) -> None:
+        settings = self._settings
+        try:
+            self._addresses = await mqtt_reach.find(
+                settings.host, settings.port, settings.publish_timeout
+            )
+        except OSError as error:  # TimeoutError is one
+            why = mqtt_reach.explain(error)
+            raise LinkError(f"no connection to {settings.url}: {why}") from error
+
+    async def _give_up(self, opening: asyncio.Future[Any]) -> None:
+        """End the thread that connects, which cannot be cancelled, by taking its socket away."""
+        if not self._dialled.is_set() and self._reached is not None:
+            with suppress(OSError):
+                self._reached.shutdown(socket.SHUT_RDWR)
+        await self._dialled.wait()
+        opening.cancel()
+        self._drop()
 
     async def __aexit__(
         self,
@@ -177,9 +221,7 @@ class Link(aiomqtt.Client):
             await asyncio.wait([self._oldest().ack])
         mid = self._hand_over(message, qos=1)
         ack: asyncio.Future[None] = self._loop.create_future()
-        deadline = self._loop.time() + self._settings.publish_timeout
-        self._flying[mid] = _Flight(ack, message.topic, deadline)
-        self._arm()
+        self._flying[mid] = _Flight(ack, message.topic, self._pulse.now)
         return ack
 
     def send_unacked(self, message: Message) -> None:
@@ -219,8 +261,12 @@ class Link(aiomqtt.Client):
     def _hand_over(self, message: Message, qos: int) -> int:
         if self._lost.done():
             self._lost.result()  # raises
-        said = _properties(message)
-        info = self._client.publish(message.topic, message.payload, qos, message.retain, said)
+        properties, retain = None, message.retain
+        if self.version == "5":
+            properties = _properties(message)
+        elif message.expiry is not None:
+            retain = False  # what should expire and cannot must not be kept
+        info = self._client.publish(message.topic, message.payload, qos, retain, properties)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             error = LinkError(f"cannot send to {self._settings.url}: {paho.error_string(info.rc)}")
             self._fail(error)
@@ -230,24 +276,66 @@ class Link(aiomqtt.Client):
     def _oldest(self) -> _Flight:
         return next(iter(self._flying.values()))
 
-    def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._oldest().deadline, self._on_deadline)
+    async def _misc_loop(self) -> None:
+        """Run by aiomqtt while the socket is open: the pulse, instead of paho's keepalive."""
+        while True:
+            await asyncio.sleep(self._pulse.seconds)
+            self._beat()
 
-    def _on_deadline(self) -> None:
-        self._timer = None
-        if not self._flying:
-            return
-        if self._oldest().deadline <= self._loop.time():
+    def _beat(self) -> None:
+        if not self._connected.done() or self._lost.done():
+            return  # before, the publish timeout rules
+        beat = self._pulse.tick()
+        if beat is Beat.GONE or (self._flying and self._pulse.overdue(self._oldest().since)):
             limit = self._settings.publish_timeout
             self._fail(LinkError(f"{self._settings.url} has not answered for {limit:g} s"))
-        else:
-            self._arm()
+        elif beat is Beat.ASK:
+            self._client._send_simple_command(_PINGREQ)  # noqa: SLF001 - paho only pings late
+
+    def _on_socket_register_write(
+        self,
+        client: paho.Client,
+        userdata: Any,  # noqa: ANN401, ARG002 - paho's
+        sock: Any,  # noqa: ANN401 - paho's
+    ) -> None:
+        """Write once the socket has room; called from aiomqtt's thread, too."""
+        self._loop.call_soon_threadsafe(self._watch_room, client, sock)
+
+    def _watch_room(self, client: paho.Client, sock: socket.socket) -> None:
+        if client.socket() is sock:  # not closed meanwhile, its number given to another
+            self._loop.add_writer(sock, self._write, client)
+
+    def _write(self, client: paho.Client) -> None:
+        try:
+            client.loop_write()
+        except Exception as error:  # noqa: BLE001 - as aiomqtt does: whatever it is, it is the end
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
+    def _receive(self, bufsize: int) -> bytes:
+        """Read for paho, and note what it would throw away: signs of life and TLS's reasons."""
+        try:
+            data = self._plain_recv(bufsize)
+        except ssl.SSLError as error:
+            self._trouble = error
+            raise
+        self._pulse.heard()
+        return data
+
+    def _reach(self) -> socket.socket:
+        """Return a connected socket to paho; in aiomqtt's thread."""
+        return mqtt_reach.connect(self._settings, self._addresses, self._note_socket)
+
+    def _note_socket(self, there: socket.socket) -> None:
+        self._reached = there
 
     def _client_connect(self) -> None:
         """Run in a thread by aiomqtt; tell the loop when it is over, well or not."""
         try:
             super()._client_connect()
+        except OSError as error:
+            self._trouble = error
+            raise
         finally:
             self._loop.call_soon_threadsafe(self._dialled.set)
 
@@ -259,8 +347,11 @@ class Link(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        allowed = getattr(properties, "ReceiveMaximum", _ALL_RECEIVED)
-        self._window = min(self._settings.max_outstanding, allowed)
+        self.limits = Limits.of(properties)
+        self._server = getattr(properties, "ServerReference", None)
+        self._window = min(self._settings.max_outstanding, self.limits.receive_maximum)
+        alarm = self.limits.server_keepalive or self._settings.keepalive
+        self._pulse = Pulse(min(alarm, self._settings.keepalive), self._settings.publish_timeout)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
@@ -272,7 +363,9 @@ class Link(aiomqtt.Client):
         properties: Properties | None = None,
     ) -> None:
         if not self._connected.done():  # aiomqtt would wait for its timeout
+            self._hung_up = True
             self._connected.set_exception(aiomqtt.MqttError("closed before it was answered"))
+        self._server = getattr(properties, "ServerReference", None)
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(
@@ -305,9 +398,12 @@ class Link(aiomqtt.Client):
         Mosquitto 2.0 refuses a message and closes at once. The next write then fails, and the
         refusal, the one thing to know, would be thrown away with the socket.
         """
-        with suppress(OSError):
-            for mid, code in pubacks(sock.recv(_LAST_WORDS)):
-                self._answered(mid, code)
+        words = bytearray()
+        with suppress(OSError):  # TLS gives one record at a time
+            while len(words) < _LAST_WORDS and (more := sock.recv(_LAST_WORDS)):
+                words += more
+        for mid, code in pubacks(bytes(words)):
+            self._answered(mid, code)
         super()._on_socket_close(client, userdata, sock)
 
     def _acknowledge_now(self) -> None:
@@ -328,9 +424,13 @@ class Link(aiomqtt.Client):
         text = f"the connection to {self._settings.url} was lost"
         if self._flying:
             text += f" while a message on {self._oldest().topic} was on its way"
+        kind = LinkError
         if isinstance(code, ReasonCode) and code.value != UNSPECIFIED:
-            text = f"{self._settings.url} ended the connection {explain(code)}"
-        self._fail(LinkError(text))
+            text = f"{self._settings.url} ended the connection {explain(code, self._server)}"
+            kind = TakenOverError if code.value == TAKEN_OVER else LinkError
+        elif self._trouble is not None:
+            text += f": {mqtt_reach.explain(self._trouble)}"
+        self._fail(kind(text))
 
     def _fail(self, error: LinkError) -> None:
         _break(self._lost, error)
@@ -339,15 +439,23 @@ class Link(aiomqtt.Client):
         self._flying.clear()
 
     def _drop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         self._client._sock_close()  # noqa: SLF001 - paho can only close with a DISCONNECT
 
-    def _no_connection(self, error: aiomqtt.MqttError) -> str:
-        code = getattr(error, "rc", None)
+    def _no_connection(self, error: aiomqtt.MqttError) -> LinkError:
+        code, now = getattr(error, "rc", None), self._loop.time()
         if isinstance(code, ReasonCode):
-            return f"{self._settings.url} refused the connection {explain(code)}"
-        return f"no connection to {self._settings.url}: {error}"
+            text = f"{self._settings.url} refused the connection {explain(code, self._server)}"
+            if code.value == WRONG_VERSION:
+                self._versions.refused(self.version, now, in_words=True)
+            return LinkError(text)
+        if self._trouble is not None:
+            why = mqtt_reach.explain(self._trouble)
+        elif self._hung_up:
+            self._versions.refused(self.version, now, in_words=False)
+            why = f"{error}; a broker does so that expects TLS (mqtts://), or knows no such MQTT"
+        else:
+            why = f"{error}: it does not answer"
+        return LinkError(f"no connection to {self._settings.url}: {why}")
 
     def _refusal(self, topic: str, number: int) -> LinkError:
         code = ReasonCode(PacketTypes.PUBACK, identifier=number)
@@ -356,6 +464,12 @@ class Link(aiomqtt.Client):
             rights = f"{self._settings.base_topic}/#"
             return LinkError(f"{what} (code {number} {code}): grant write rights on {rights}")
         return LinkError(f"{what} {explain(code)}")
+
+
+_PROTOCOLS: Final = {
+    "5": aiomqtt.ProtocolVersion.V5,
+    "3.1.1": aiomqtt.ProtocolVersion.V311,
+}
 
 
 def _quiet() -> logging.Logger:
@@ -410,16 +524,3 @@ def _expiry(seconds: int) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
     properties.MessageExpiryInterval = seconds
     return _Packed(properties.pack())  # type: ignore[no-untyped-call]  # paho's
-
-
-def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
-    if not settings.tls:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except OSError as error:
-        files = [f for f in (settings.ca_file, settings.cert_file, settings.key_file) if f]
-        raise LinkError(f"cannot use the TLS files {', '.join(files)}: {error}") from error
-    return context

@@ -17,6 +17,7 @@ from candled_adapters.protocol import shapes
 from candled_adapters.protocol.topics import Topics
 from candled_adapters.sinks import payload
 from candled_adapters.sinks.digest import Part
+from candled_adapters.sinks.mqtt_versions import Choice
 
 InfoPayload = shapes.Info | Mapping[str, object] | bytes
 _HEAD_MIN_EXPIRY_S: Final = 60.0
@@ -38,8 +39,10 @@ class MqttSettings:
     cert_file: str | None = None
     """Our own certificate, for brokers that ask for one."""
     key_file: str | None = None
-    keepalive: int = 10
-    """Seconds of silence after which either side asks whether the other is there."""
+    protocol: Choice = "auto"
+    """Which MQTT to speak; see `mqtt_versions`."""
+    keepalive: int = 2
+    """Seconds of our silence that the broker shall not be alarmed by; we ask twice as often."""
     max_outstanding: int = 100
     """Messages on their way at once; the broker's Receive Maximum may lower it."""
     publish_timeout: float = 2.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from brokers import mosquitto, needs_mosquitto
+from brokers import free_port, mosquitto, needs_mosquitto
 from candled_adapters.sinks.mqtt_codes import pubacks
 from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
@@ -114,9 +114,9 @@ def test_tls_files_that_cannot_be_read_are_named(tmp_path):
 
     async def scenario() -> None:
         missing = tmp_path / "ca.pem"
-        settings = MqttSettings("127.0.0.1", tls=True, ca_file=str(missing))
-        with pytest.raises(LinkError, match=rf"TLS files {missing}: .*No such file"):
-            Link(settings, WILL)
+        settings = MqttSettings("127.0.0.1", free_port(), tls=True, ca_file=str(missing))
+        with pytest.raises(LinkError, match=rf"mqtt.ca_file: cannot use {missing}: No such file"):
+            await Link(settings, WILL).__aenter__()
 
     asyncio.run(scenario())
 
