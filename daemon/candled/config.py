@@ -7,6 +7,7 @@ file's own folder.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,12 @@ def _mqtt_url(url: str) -> str:
     return url
 
 
+def _public_key(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", text):
+        raise ValueError("must be a public key as `candled keys show --key-file FILE` prints it")
+    return text
+
+
 def _ws_url(url: str) -> str:
     return _base(url, "ws", "wss")
 
@@ -113,6 +120,15 @@ class MqttConfig(_Part):
     """Publishes without an acknowledgement at any time."""
     publish_timeout: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     """Seconds without an acknowledgement until the connection is made anew."""
+    signing_key_file: Path | None = Field(None, strict=False)
+    """Private key that every message is signed with; made by `candled keys make`."""
+
+
+class ModelsConfig(_Part):
+    """[models] What is asked of every bundle."""
+
+    trusted_keys: list[Annotated[str, AfterValidator(_public_key)]] = []
+    """Public keys; a bundle must be signed with one of them. None: it need not be signed."""
 
 
 class LogConfig(_Part):
@@ -183,6 +199,7 @@ class Config(_Part):
 
     state: StateConfig = StateConfig()
     mqtt: MqttConfig = MqttConfig()
+    models: ModelsConfig = ModelsConfig()
     log: LogConfig = LogConfig()
     exchanges: dict[Annotated[str, AfterValidator(_topic_level)], ExchangeConfig]
     policy: PolicyConfig = PolicyConfig()
@@ -270,7 +287,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - 
 
 _PATHS: Final = {
     "state": ("path",),
-    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file", "signing_key_file"),
 }
 
 

@@ -16,9 +16,10 @@ from candled.ports import Clock, Sink
 from candled.tally import Tally
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
+from candled_adapters.protocol.signing import Signer, SigningError
 from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSink
-from candled_adapters.sinks.mqtt_messages import MqttSettings
+from candled_adapters.sinks.mqtt_messages import MqttSettings, Sign
 from candled_adapters.sinks.payload import model_info
 
 
@@ -63,7 +64,17 @@ def mqtt_settings(config: Config) -> MqttSettings:
         keepalive=part.keepalive,
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,
+        sign=_sign(part.signing_key_file),
     )
+
+
+def _sign(path: Path | None) -> Sign | None:
+    if path is None:
+        return None
+    try:
+        return Signer.from_file(path).properties
+    except SigningError as error:
+        raise ConfigError(path, [f"mqtt.signing_key_file: {error}"]) from error
 
 
 def _secret(path: Path | None) -> str | None:

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol, Self
 import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 
 from candled_adapters.sinks.mqtt_codes import (
@@ -40,6 +40,8 @@ from candled_adapters.sinks.mqtt_codes import (
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 
 _LAST_WORDS: Final = 65_536
+_USER_PROPERTY: Final = b"\x26"
+_MORE: Final = 128  # a byte of a length that has more bytes after it
 _MOST_HEARD: Final = 256  # messages that wait to be taken
 _ALL_RECEIVED: Final = 65_535  # a broker that names no Receive Maximum
 
@@ -114,7 +116,7 @@ class Link(aiomqtt.Client):
     word, so that the broker publishes the will; after `leave` there is none to publish.
     """
 
-    def __init__(self, settings: MqttSettings, will: Message) -> None:
+    def __init__(self, settings: MqttSettings, will: Message | None) -> None:
         super().__init__(
             settings.host,
             settings.port,
@@ -124,7 +126,7 @@ class Link(aiomqtt.Client):
             identifier=settings.client_id,
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
-            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+            will=_will(will, settings),
             timeout=settings.publish_timeout,
             keepalive=settings.keepalive,
             max_inflight_messages=0,
@@ -230,7 +232,7 @@ class Link(aiomqtt.Client):
     def _hand_over(self, message: Message, qos: int) -> int:
         if self._lost.done():
             self._lost.result()  # raises
-        properties = None if message.expiry is None else _expiry(message.expiry)
+        properties = _properties(message, self._settings)
         info = self._client.publish(message.topic, message.payload, qos, message.retain, properties)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             error = LinkError(f"cannot send to {self._settings.url}: {paho.error_string(info.rc)}")
@@ -406,8 +408,45 @@ class _Packed(Properties):
         return self.packed
 
 
+def _will(will: Message | None, settings: MqttSettings) -> aiomqtt.Will | None:
+    """Return what the broker shall say when it loses us, signed now, since we cannot then."""
+    if will is None:
+        return None
+    properties = None
+    if settings.sign:
+        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # paho's
+        properties.UserProperty = list(settings.sign(will.topic, will.payload))
+    return aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
+
+
+def _properties(message: Message, settings: MqttSettings) -> Properties | None:
+    """Return what goes with a message: its expiry, and its signature where we sign."""
+    expiry = None if message.expiry is None else _expiry(message.expiry)
+    if settings.sign is None:
+        return expiry
+    pairs = settings.sign(message.topic, message.payload)
+    return _Packed(_with_pairs(expiry.pack() if expiry else b"\0", pairs))
+
+
+def _with_pairs(packed: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Add user properties to packed properties; paho takes 30 us for that.
+
+    https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901111
+    """
+    length = next(at for at, byte in enumerate(packed) if byte < _MORE) + 1
+    body = packed[length:]
+    for name, value in pairs:
+        body += _USER_PROPERTY + _text(name) + _text(value)
+    size: bytes = VariableByteIntegers.encode(len(body))  # type: ignore[no-untyped-call]  # paho's
+    return size + body
+
+
+def _text(text: str) -> bytes:
+    return len(text.encode()).to_bytes(2) + text.encode()
+
+
 @lru_cache(maxsize=256)
-def _expiry(seconds: int) -> Properties:
+def _expiry(seconds: int) -> _Packed:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
     properties.MessageExpiryInterval = seconds
     return _Packed(properties.pack())  # type: ignore[no-untyped-call]  # paho's

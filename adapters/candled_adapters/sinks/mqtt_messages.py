@@ -18,6 +18,8 @@ from candled_adapters.protocol.topics import Topics
 from candled_adapters.sinks import payload
 
 InfoPayload = shapes.Info | Mapping[str, object] | bytes
+#: Returns the user properties that prove a message: topic and payload in, pairs of text out.
+Sign = Callable[[str, bytes], tuple[tuple[str, str], ...]]
 _HEAD_MIN_EXPIRY_S: Final = 60.0
 
 
@@ -48,6 +50,8 @@ class MqttSettings:
     backoff_min: float = 0.2
     """Longest pause before the first new attempt (s); it doubles up to `backoff_max`."""
     backoff_max: float = 10.0
+    sign: Sign | None = field(default=None, repr=False)
+    """Signs every message and the will; the signature goes with them as user properties."""
 
     @property
     def url(self) -> str:
