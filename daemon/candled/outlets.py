@@ -17,6 +17,8 @@ from candled.tally import Tally
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
 from candled_adapters.protocol.signing import Signer, SigningError
+from candled_adapters.sinks.hummingbot import HummingbotSettings, HummingbotSink
+from candled_adapters.sinks.hummingbot_words import Pair
 from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_messages import MqttSettings, Sign
@@ -41,6 +43,8 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     sinks: list[Sink] = [
         MqttSink(mqtt_settings(config), outlook.clock, lambda: info, on_acked=outlook.tally.acked)
     ]
+    if config.hummingbot.pairs:
+        sinks.append(HummingbotSink(hummingbot_settings(config, outlook.lanes), outlook.clock))
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
     return sinks
@@ -65,6 +69,19 @@ def mqtt_settings(config: Config) -> MqttSettings:
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,
         sign=_sign(part.signing_key_file),
+    )
+
+
+def hummingbot_settings(config: Config, lanes: Sequence[Lane]) -> HummingbotSettings:
+    """Turn [hummingbot] into the sink's settings; raises ConfigError as [mqtt] may."""
+    part = config.hummingbot
+    told = [(lane, part.pairs.get(lane.stream.path)) for lane in lanes]
+    return HummingbotSettings(
+        mqtt=mqtt_settings(config),
+        pairs=tuple(Pair(lane.stream, name, lane.model.target) for lane, name in told if name),
+        base_topic=part.base_topic,
+        repeat_s=part.repeat_seconds,
+        flat_is_neutral=part.flat == "neutral",
     )
 
 

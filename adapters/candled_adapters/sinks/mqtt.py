@@ -26,6 +26,7 @@ from candled.core.bar import Stream
 from candled.ports import Clock, Entry, Health, HealthBoard, Outbox, ServiceState
 from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import InfoPayload, Message, MqttSettings, Voice
+from candled_adapters.sinks.together import together
 
 __all__ = ["MqttSettings", "MqttSink"]
 
@@ -181,18 +182,15 @@ class _Session:
         return since is not None and time.monotonic() - since >= self._settings.backoff_max
 
     async def _work(self, link: Wire) -> None:
-        ends: list[Exception] = []
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(link.lost())
-                tasks.create_task(self._tell_status(link))
-                tasks.create_task(self._tell_signals(link))
-                tasks.create_task(self._tell_heads(link))
-                tasks.create_task(self._repeat_heads())
-                tasks.create_task(self._tell_events(link))
-        except* LinkError as group:
-            ends.extend(group.exceptions)
-        raise ends[0]
+        await together(
+            LinkError,
+            link.lost(),
+            self._tell_status(link),
+            self._tell_signals(link),
+            self._tell_heads(link),
+            self._repeat_heads(),
+            self._tell_events(link),
+        )
 
     async def _tell_status(self, link: Wire) -> None:
         health = self._board.health
