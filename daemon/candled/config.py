@@ -150,6 +150,14 @@ class HummingbotConfig(_Part):
     """What is told of a bar without a signal: what the model said, or to do nothing."""
 
 
+class HomeAssistantConfig(_Part):
+    """[homeassistant] Sensors of every stream, by Home Assistant's MQTT discovery."""
+
+    enabled: bool = False
+    prefix: Annotated[str, AfterValidator(_no_wildcards)] = "homeassistant"
+    """Home Assistant's discovery prefix."""
+
+
 class LogConfig(_Part):
     """[log] The decision log, and what the daemon says of itself on standard error."""
 
@@ -220,6 +228,7 @@ class Config(_Part):
     mqtt: MqttConfig = MqttConfig()
     models: ModelsConfig = ModelsConfig()
     hummingbot: HummingbotConfig = HummingbotConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
     exchanges: dict[Annotated[str, AfterValidator(_topic_level)], ExchangeConfig]
     policy: PolicyConfig = PolicyConfig()

@@ -17,6 +17,8 @@ from candled.tally import Tally
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
 from candled_adapters.protocol.signing import Signer, SigningError
+from candled_adapters.sinks.homeassistant import Announced, Announcer
+from candled_adapters.sinks.homeassistant_words import Household
 from candled_adapters.sinks.hummingbot import HummingbotSettings, HummingbotSink
 from candled_adapters.sinks.hummingbot_words import Pair
 from candled_adapters.sinks.log import LogSettings, LogSink
@@ -40,9 +42,10 @@ class Outlook:
 def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     """Return the configured sinks; reads secrets, connects nowhere. Raises ConfigError."""
     info = info_of(config, outlook.lanes, outlook.epoch)
-    sinks: list[Sink] = [
-        MqttSink(mqtt_settings(config), outlook.clock, lambda: info, on_acked=outlook.tally.acked)
-    ]
+    mqtt = mqtt_settings(config)
+    sinks: list[Sink] = [MqttSink(mqtt, outlook.clock, lambda: info, on_acked=outlook.tally.acked)]
+    if config.homeassistant.enabled:
+        sinks[0] = Announced(sinks[0], _announcer(config, mqtt, outlook.lanes))
     if config.hummingbot.pairs:
         sinks.append(HummingbotSink(hummingbot_settings(config, outlook.lanes), outlook.clock))
     if config.log.decisions:
@@ -83,6 +86,17 @@ def hummingbot_settings(config: Config, lanes: Sequence[Lane]) -> HummingbotSett
         repeat_s=part.repeat_seconds,
         flat_is_neutral=part.flat == "neutral",
     )
+
+
+def _announcer(config: Config, mqtt: MqttSettings, lanes: Sequence[Lane]) -> Announcer:
+    home = Household(
+        base_topic=mqtt.base_topic,
+        version=version("candled"),
+        dialects={name: part.dialect for name, part in config.exchanges.items()},
+        head_refresh=mqtt.head_refresh,
+        prefix=config.homeassistant.prefix,
+    )
+    return Announcer(mqtt, home, [lane.stream for lane in lanes])
 
 
 def _sign(path: Path | None) -> Sign | None:
