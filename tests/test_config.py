@@ -102,6 +102,9 @@ def keys_in(part: dict[str, Any]) -> set[str]:
     """Return every key of a parsed file, in the same words."""
     keys: set[str] = set()
     for name, value in part.items():
+        if name == "pairs":  # its keys are the user's
+            keys.add(name)
+            continue
         tables = list(value.values()) if name == "exchanges" else value
         tables = tables if isinstance(tables, list) else [tables]
         below = {key for table in tables if isinstance(table, dict) for key in keys_in(table)}
@@ -467,3 +470,23 @@ def test_what_cannot_be_read_is_named(tmp_path: Path):
     (tmp_path / "config.toml").write_bytes("# ä".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"is not UTF-8 text \(byte 2\)"):
         load_config(tmp_path / "config.toml")
+
+
+def test_pairs_of_streams_that_are_not_there_are_told_their_neighbours(tmp_path: Path):
+    """Each pair is a stream's, spelled as Hummingbot does, and no two streams share one."""
+    pairs = """
+    [hummingbot.pairs]
+    "binance/BTCUSD/1h" = "BTC-USDT"
+    "binance/BTCUSDT/1h" = "btc-usdt"
+    "kraken" = "ETH-USDT"
+    """
+    said = problems(tmp_path, textwrap.dedent(pairs) + LEAST)
+    assert "hummingbot.pairs.binance/BTCUSD/1h: there is no such stream; did you mean " in said[0]
+    assert "is already told of binance/BTCUSD/1h; remove one" in said[1]
+    assert "hummingbot.pairs.kraken: there is no such stream; name it exchange" in said[2]
+    wrong = '[hummingbot]\npairs = { "binance/BTCUSDT/1h" = "BTCUSDT" }\n'
+    assert "as Hummingbot names it, e.g. BTC-USDT (found 'BTCUSDT')" in problems(
+        tmp_path, wrong + LEAST
+    )[0]  # fmt: skip
+    good = '[hummingbot]\npairs = { "binance/BTCUSDT/1h" = "BTC-USDT" }\n'
+    assert load(tmp_path, good + LEAST).hummingbot.pairs == {"binance/BTCUSDT/1h": "BTC-USDT"}

@@ -43,6 +43,7 @@ from candled_adapters.feeds.backlog import Patience
 from candled_adapters.feeds.ccxt_feed import CcxtFeed, CcxtSettings
 from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
+from candled_adapters.protocol.signing import SigningError, Verifier
 from candled_adapters.sinks.log import configure_logging
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
@@ -145,9 +146,15 @@ def venue_problems(config: Config) -> list[str]:
 
 def _load_bundles(config: Config, problems: list[str]) -> dict[Path, Bundle]:
     bundles: dict[Path, Bundle] = {}
+    try:
+        keys = config.models.trusted_keys
+        trusted = Verifier.trusting(keys) if keys else None
+    except SigningError as error:
+        problems.append(f"models.trusted_keys: {error}")
+        return bundles
     for path in dict.fromkeys(part.bundle for part in config.streams):
         try:
-            bundles[path] = load_bundle(path)
+            bundles[path] = load_bundle(path, trusted)
         except BundleError as error:
             problems.append(f"bundle {error}")
     return bundles

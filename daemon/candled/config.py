@@ -7,6 +7,7 @@ file's own folder.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,18 @@ def _mqtt_url(url: str) -> str:
     return url
 
 
+def _pair(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.]+-[A-Za-z0-9.]+", name):
+        raise ValueError("must be a pair as Hummingbot names it, e.g. BTC-USDT")
+    return name
+
+
+def _public_key(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", text):
+        raise ValueError("must be a public key as `candled keys show --key-file FILE` prints it")
+    return text
+
+
 def _ws_url(url: str) -> str:
     return _base(url, "ws", "wss")
 
@@ -138,6 +151,36 @@ class MqttConfig(_Part):
     """Say all decisions of a close in one message, too."""
     replay: bool = True
     """Answer who asks for signals that it missed."""
+    signing_key_file: Path | None = Field(None, strict=False)
+    """Private key that every message is signed with; made by `candled keys make`."""
+
+
+class ModelsConfig(_Part):
+    """[models] What is asked of every bundle."""
+
+    trusted_keys: list[Annotated[str, AfterValidator(_public_key)]] = []
+    """Public keys; a bundle must be signed with one of them. None: it need not be signed."""
+
+
+class HummingbotConfig(_Part):
+    """[hummingbot] Words for Hummingbot's ai_livestream controllers; off without pairs."""
+
+    pairs: Annotated[dict[str, Annotated[str, AfterValidator(_pair)]], Field(max_length=100)] = {}
+    """By stream, exchange/symbol/interval; a connection to the broker for each."""
+    base_topic: Annotated[str, AfterValidator(_no_wildcards)] = "hbot/predictions"
+    """The controllers' `topic`."""
+    repeat_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
+    """How often each word is said again, for a bot that was away."""
+    flat: Literal["probabilities", "neutral"] = "probabilities"
+    """What is told of a bar without a signal: what the model said, or to do nothing."""
+
+
+class HomeAssistantConfig(_Part):
+    """[homeassistant] Sensors of every stream, by Home Assistant's MQTT discovery."""
+
+    enabled: bool = False
+    prefix: Annotated[str, AfterValidator(_no_wildcards)] = "homeassistant"
+    """Home Assistant's discovery prefix."""
 
 
 class LogConfig(_Part):
@@ -208,6 +251,9 @@ class Config(_Part):
 
     state: StateConfig = StateConfig()
     mqtt: MqttConfig = MqttConfig()
+    models: ModelsConfig = ModelsConfig()
+    hummingbot: HummingbotConfig = HummingbotConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
     exchanges: dict[Annotated[str, AfterValidator(_topic_level)], ExchangeConfig]
     policy: PolicyConfig = PolicyConfig()
@@ -224,7 +270,7 @@ def load_config(path: Path) -> Config:
         raise ConfigError(path, [f"is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
-    problems = _misfits(content)
+    problems = _misfits(content) + _strange_pairs(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -256,6 +302,33 @@ def _misfits(content: dict[str, Any]) -> list[str]:
                 )
             seen.add(key)
     return problems
+
+
+def _strange_pairs(content: dict[str, Any]) -> list[str]:
+    """Find pairs of no stream, and two streams that one controller would hear."""
+    part = content.get("hummingbot")
+    pairs = part.get("pairs") if isinstance(part, dict) else None
+    if not isinstance(pairs, dict):
+        return []
+    known, problems, streams = set(_stream_paths(content)), [], dict[str, str]()
+    for stream, pair in pairs.items():
+        where = f"hummingbot.pairs.{stream}"
+        if stream not in known:
+            near = difflib.get_close_matches(stream, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "name it exchange/symbol/interval"
+            problems.append(f"{where}: there is no such stream; {hint}")
+        other = streams.setdefault(str(pair).lower(), stream)
+        if other != stream:
+            problems.append(f"{where}: {pair} is already told of {other}; remove one")
+    return problems
+
+
+def _stream_paths(content: dict[str, Any]) -> Iterator[str]:
+    streams = content.get("streams")
+    for part in streams if isinstance(streams, list) else ():
+        symbols = part.get("symbols") if isinstance(part, dict) else None
+        for symbol in symbols if isinstance(symbols, list) else ():
+            yield f"{part.get('exchange')}/{symbol}/{part.get('interval')}"
 
 
 def _problem(error: dict[str, Any]) -> str:
@@ -295,7 +368,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - 
 
 _PATHS: Final = {
     "state": ("path",),
-    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file", "signing_key_file"),
 }
 
 

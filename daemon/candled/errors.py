@@ -26,6 +26,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "BundleError": Exit.CONFIG,
     "ArtifactError": Exit.CONFIG,
     "FeatureSetError": Exit.CONFIG,
+    "SigningError": Exit.CONFIG,
     "CandleFileError": Exit.DATA,
     "TableError": Exit.DATA,
     "ExtraMissingError": Exit.CONFIG,

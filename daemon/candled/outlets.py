@@ -19,10 +19,15 @@ from candled.secret import read_secret
 from candled.tally import Tally
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
+from candled_adapters.protocol.signing import Signer, SigningError
+from candled_adapters.sinks.homeassistant import Announced, Announcer
+from candled_adapters.sinks.homeassistant_words import Household
+from candled_adapters.sinks.hummingbot import HummingbotSettings, HummingbotSink
+from candled_adapters.sinks.hummingbot_words import Pair
 from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_link import Dial
-from candled_adapters.sinks.mqtt_messages import MqttSettings
+from candled_adapters.sinks.mqtt_messages import MqttSettings, Sign
 from candled_adapters.sinks.payload import model_info
 
 
@@ -57,6 +62,10 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
             connect=dial,
         )
     ]
+    if config.homeassistant.enabled:
+        sinks[0] = Announced(sinks[0], _announcer(config, settings, outlook.lanes))
+    if config.hummingbot.pairs:
+        sinks.append(HummingbotSink(hummingbot_settings(config, outlook.lanes), outlook.clock))
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
     return sinks
@@ -85,7 +94,41 @@ def mqtt_settings(config: Config) -> MqttSettings:
         publish_timeout=part.publish_timeout,
         digest=part.digest,
         replay=part.replay,
+        sign=_sign(part.signing_key_file),
     )
+
+
+def hummingbot_settings(config: Config, lanes: Sequence[Lane]) -> HummingbotSettings:
+    """Turn [hummingbot] into the sink's settings; raises ConfigError as [mqtt] may."""
+    part = config.hummingbot
+    told = [(lane, part.pairs.get(lane.stream.path)) for lane in lanes]
+    return HummingbotSettings(
+        mqtt=mqtt_settings(config),
+        pairs=tuple(Pair(lane.stream, name, lane.model.target) for lane, name in told if name),
+        base_topic=part.base_topic,
+        repeat_s=part.repeat_seconds,
+        flat_is_neutral=part.flat == "neutral",
+    )
+
+
+def _announcer(config: Config, mqtt: MqttSettings, lanes: Sequence[Lane]) -> Announcer:
+    home = Household(
+        base_topic=mqtt.base_topic,
+        version=version("candled"),
+        dialects={name: part.dialect for name, part in config.exchanges.items()},
+        head_refresh=mqtt.head_refresh,
+        prefix=config.homeassistant.prefix,
+    )
+    return Announcer(mqtt, home, [lane.stream for lane in lanes])
+
+
+def _sign(path: Path | None) -> Sign | None:
+    if path is None:
+        return None
+    try:
+        return Signer.from_file(path).properties
+    except SigningError as error:
+        raise ConfigError(path, [f"mqtt.signing_key_file: {error}"]) from error
 
 
 def _text(path: Path | None) -> str | None:

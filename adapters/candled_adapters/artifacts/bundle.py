@@ -5,6 +5,7 @@
                     sha256 of every other part, and the digest of all of it
     model.ubj       the booster in XGBoost's own format
     golden.json     golden vectors: bars -> features -> scaled -> probabilities
+    signature.json  who vouches for it, where it was signed (see `signature`)
 
 Other files in the folder are left alone. Nothing here is pickled, and nothing is executed: a bundle
 is numbers. Loading recomputes the golden vectors on this machine and refuses any differing bit.
@@ -38,7 +39,9 @@ from candled_adapters.artifacts.manifest import (
     spec_of,
 )
 from candled_adapters.artifacts.placing import place
+from candled_adapters.artifacts.signature import SIGNATURE_FILE, check_signature
 from candled_adapters.feature_sets import FeatureSetError, Found, Origin, find_feature_set
+from candled_adapters.protocol.signing import Verifier
 
 __all__ = ["Bundle", "BundleError", "Manifest", "load_bundle", "write_bundle"]
 
@@ -52,12 +55,15 @@ class Bundle:
     model: Model
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, trusted: Verifier | None = None) -> Bundle:
     """Load and check a bundle: parts, digest, names, order, sizes and golden vectors.
 
-    Raises BundleError; a bundle that loads gives the probabilities it was made with, bit for bit.
+    With `trusted`, who signed it comes first, before anything but the manifest is read. Raises
+    BundleError; a bundle that loads gives the probabilities it was made with, bit for bit.
     """
     manifest = read_manifest(path)
+    if trusted:
+        check_signature(path, manifest.digest, trusted)
     parts = {name: _read_part(path / name, digest) for name, digest in manifest.parts.items()}
     spec = spec_of(path / MANIFEST, manifest, parts[BOOSTER])
     found = _features(path / MANIFEST, spec.feature_set, manifest.feature_package)
@@ -115,7 +121,7 @@ def _is_ours(file: Path) -> bool:
 
 def _refuse_leftovers(path: Path, draft: Path) -> None:
     """Refuse to replace a bundle when that would remove what somebody has put beside it."""
-    made = {file.name for file in draft.iterdir()}
+    made = {file.name for file in draft.iterdir()} | {SIGNATURE_FILE}
     others = sorted(file.name for file in path.iterdir()) if path.exists() else []
     if foreign := [name for name in others if name not in made]:
         raise FileExistsError(

@@ -33,6 +33,7 @@ from candled_adapters.sinks.mqtt_replay import Ear
 from candled_adapters.sinks.mqtt_retry import Retry
 from candled_adapters.sinks.mqtt_turns import spare_turn
 from candled_adapters.sinks.replay import Desk
+from candled_adapters.sinks.together import together
 
 __all__ = ["MqttSettings", "MqttSink"]
 
@@ -166,23 +167,20 @@ class _Session:
         return None if self._well_since is None else time.monotonic() - self._well_since
 
     async def _work(self, link: Wire) -> None:
-        ends: list[Exception] = []
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(link.lost())
-                tasks.create_task(self._tell_status(link))
-                tasks.create_task(self._tell_signals(link))
-                tasks.create_task(self._tell_heads(link))
-                tasks.create_task(self._repeat_heads())
-                tasks.create_task(self._follow_streams())
-                tasks.create_task(self._tell_events(link))
-                tasks.create_task(self._teller.tell(link, self._spare_turn))
-                if self._ear:
-                    tasks.create_task(self._ear.serve(link, self._spare_turn))
-                tasks.create_task(self._report_well())
-        except* LinkError as group:
-            ends.extend(group.exceptions)
-        raise ends[0]
+        jobs = [
+            link.lost(),
+            self._tell_status(link),
+            self._tell_signals(link),
+            self._tell_heads(link),
+            self._repeat_heads(),
+            self._follow_streams(),
+            self._tell_events(link),
+            self._teller.tell(link, self._spare_turn),
+            self._report_well(),
+        ]
+        if self._ear:
+            jobs.append(self._ear.serve(link, self._spare_turn))
+        await together(LinkError, *jobs)
 
     async def _tell_status(self, link: Wire) -> None:
         health = self._board.health

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +30,7 @@ import aiomqtt
 import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 
 from candled_adapters.sinks import mqtt_reach
@@ -53,6 +53,8 @@ from candled_adapters.sinks.mqtt_wire import LinkError, TakenOverError, Wire
 __all__ = ["Dial", "Heard", "Link", "LinkError", "TakenOverError", "Wire"]
 
 _LAST_WORDS: Final = 65_536
+_USER_PROPERTY: Final = b"\x26"
+_MORE: Final = 128  # a byte of a length that has more bytes after it
 _MOST_HEARD: Final = 256  # messages that wait to be taken
 _PINGREQ: Final = 0xC0
 
@@ -69,7 +71,7 @@ class Dial:
         self._versions = Versions(settings.protocol)
         self._prove = prove
 
-    def __call__(self, settings: MqttSettings, will: Message) -> Link:
+    def __call__(self, settings: MqttSettings, will: Message | None) -> Link:
         """Return the next connection, not yet entered."""
         return Link(settings, will, self._versions, prove=self._prove)
 
@@ -107,7 +109,7 @@ class Link(aiomqtt.Client):
     def __init__(
         self,
         settings: MqttSettings,
-        will: Message,
+        will: Message | None,
         versions: Versions | None = None,
         *,
         prove: bool = True,
@@ -126,7 +128,7 @@ class Link(aiomqtt.Client):
             identifier=settings.client_id,
             protocol=_PROTOCOLS[self.version],
             clean_start=True if self.version == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+            will=_will(will, settings, self.version),
             timeout=settings.publish_timeout,
             keepalive=settings.keepalive,
             max_inflight_messages=0,
@@ -263,7 +265,7 @@ class Link(aiomqtt.Client):
             self._lost.result()  # raises
         properties, retain = None, message.retain
         if self.version == "5":
-            properties = _properties(message)
+            properties = _properties(message, self._settings)
         elif message.expiry is not None:
             retain = False  # what should expire and cannot must not be kept
         info = self._client.publish(message.topic, message.payload, qos, retain, properties)
@@ -509,18 +511,55 @@ class _Packed(Properties):
         return self.packed
 
 
-def _properties(message: Message) -> Properties | None:
+def _will(will: Message | None, settings: MqttSettings, version: Version) -> aiomqtt.Will | None:
+    """Return what the broker shall say when it loses us, signed now, since we cannot then."""
+    if will is None:
+        return None
+    properties = None
+    if settings.sign and version == "5":
+        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # paho's
+        properties.UserProperty = list(settings.sign(will.topic, will.payload))
+    return aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain, properties=properties)
+
+
+def _properties(message: Message, settings: MqttSettings) -> Properties | None:
+    """Return what goes with a message: expiry, correlation, its signature where we sign."""
+    plain = None if message.expiry is None else _expiry(message.expiry)
     if message.correlation is not None:
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
-        properties.CorrelationData = message.correlation
-        if message.expiry is not None:
-            properties.MessageExpiryInterval = message.expiry
-        return properties
-    return None if message.expiry is None else _expiry(message.expiry)
+        plain = _correlated(message.correlation, message.expiry)
+    if settings.sign is None:
+        return plain
+    pairs = settings.sign(message.topic, message.payload)
+    return _Packed(_with_pairs(plain.pack() if plain else b"\0", pairs))
+
+
+def _correlated(correlation: bytes, expiry: int | None) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+    properties.CorrelationData = correlation
+    if expiry is not None:
+        properties.MessageExpiryInterval = expiry
+    return _Packed(properties.pack())  # type: ignore[no-untyped-call]  # paho's
+
+
+def _with_pairs(packed: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Add user properties to packed properties; paho takes 30 us for that.
+
+    https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901111
+    """
+    length = next(at for at, byte in enumerate(packed) if byte < _MORE) + 1
+    body = packed[length:]
+    for name, value in pairs:
+        body += _USER_PROPERTY + _text(name) + _text(value)
+    size: bytes = VariableByteIntegers.encode(len(body))  # type: ignore[no-untyped-call]  # paho's
+    return size + body
+
+
+def _text(text: str) -> bytes:
+    return len(text.encode()).to_bytes(2) + text.encode()
 
 
 @lru_cache(maxsize=256)
-def _expiry(seconds: int) -> Properties:
+def _expiry(seconds: int) -> _Packed:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
     properties.MessageExpiryInterval = seconds
     return _Packed(properties.pack())  # type: ignore[no-untyped-call]  # paho's

@@ -20,6 +20,8 @@ from candled_adapters.sinks.digest import Part
 from candled_adapters.sinks.mqtt_versions import Choice
 
 InfoPayload = shapes.Info | Mapping[str, object] | bytes
+#: Returns the user properties that prove a message: topic and payload in, pairs of text out.
+Sign = Callable[[str, bytes], tuple[tuple[str, str], ...]]
 _HEAD_MIN_EXPIRY_S: Final = 60.0
 
 
@@ -56,6 +58,8 @@ class MqttSettings:
     """Say all decisions of a close in one message, too."""
     replay: bool = True
     """Answer who asks for signals that it missed."""
+    sign: Sign | None = field(default=None, repr=False)
+    """Signs every message and the will; the signature goes with them as user properties."""
 
     @property
     def url(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import candles, learning, live, measuring, models, proof, search
+from candled.cli import candles, keys, learning, live, measuring, models, proof, search
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +38,13 @@ model = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bun
 model.command("import")(models.import_notebook)
 model.command()(models.check)
 model.command()(models.show)
+model.command()(models.sign)
 app.add_typer(model, name="model")
+
+secrets = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys to sign with.")
+secrets.command()(keys.make)
+secrets.command()(keys.show)
+app.add_typer(secrets, name="keys")
 
 files = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Candle files.")
 files.command("import")(candles.import_files)

@@ -24,11 +24,29 @@ def import_notebook(
     typer.echo(import_model(directory, out, symbol, interval, threshold))
 
 
-def check(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
-    """Check digests, names, order and golden vectors of a bundle."""
+def check(
+    *,
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    trusted_key: Annotated[
+        list[str] | None,
+        typer.Option(help="Public key that it must be signed with; one of several.", metavar="KEY"),
+    ] = None,
+) -> None:
+    """Check digests, names, order and golden vectors of a bundle, and who signed it."""
     from candled.offline.models import check_model
 
-    typer.echo(check_model(bundle))
+    typer.echo(check_model(bundle, trusted_key or ()))
+
+
+def sign(
+    *,
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    key_file: Annotated[Path, typer.Option(help="Private key.", metavar="FILE")],
+) -> None:
+    """Sign a bundle, so that daemons that trust the key know it is yours."""
+    from candled.offline.models import sign_model
+
+    typer.echo(sign_model(bundle, key_file))
 
 
 def show(

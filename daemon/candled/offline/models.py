@@ -15,6 +15,8 @@ from candled.core.decision import Target
 from candled.core.model import Model, ModelSpec, as_ubjson
 from candled_adapters.artifacts.bundle import Bundle, load_bundle, write_bundle
 from candled_adapters.artifacts.notebook import read_notebook
+from candled_adapters.artifacts.signature import write_signature
+from candled_adapters.protocol.signing import Signer, Verifier
 
 
 def import_model(
@@ -44,10 +46,20 @@ def import_model(
     return summary(write_bundle(spec, out))
 
 
-def check_model(path: Path) -> str:
-    """Check a bundle; raises BundleError when it must not be used."""
+def check_model(path: Path, trusted_keys: Sequence[str] = ()) -> str:
+    """Check a bundle, and with keys who signed it; BundleError when it must not be used."""
+    bundle = load_bundle(path, Verifier.trusting(trusted_keys) if trusted_keys else None)
+    ok = "digests, names, order and golden vectors agree"
+    signed = ", and the signature is trusted" if trusted_keys else ""
+    return f"{summary(bundle)}\nok: {ok}{signed}"
+
+
+def sign_model(path: Path, key_file: Path) -> str:
+    """Sign a bundle that passes every check; raises BundleError or SigningError."""
+    signer = Signer.from_file(key_file)
     bundle = load_bundle(path)
-    return f"{summary(bundle)}\nok: digests, names, order and golden vectors agree"
+    write_signature(path, bundle.manifest.digest, signer)
+    return f"{summary(bundle)}\nsigned with key {signer.id}, public key {signer.public_key}"
 
 
 def show_model(path: Path, *, as_json: bool) -> str:

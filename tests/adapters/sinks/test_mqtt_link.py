@@ -9,14 +9,15 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from brokers import free_port, mosquitto, needs_mosquitto
+from candled_adapters.protocol.signing import Verifier, make_key
 from candled_adapters.sinks.mqtt_codes import pubacks
-from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError
+from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError, _with_pairs
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 
 CONNACK = b"\x20\x03\x00\x00\x00"
@@ -130,6 +131,63 @@ def test_pubacks_are_found_among_other_packets(answers, rest):
         data += b"\xd0\x00\x40" + bytes([len(body)]) + body
         expected.append((mid, code))
     assert list(pubacks(data + b"\x40\x04" + rest)) == expected
+
+
+@needs_mosquitto
+def test_every_message_and_the_will_are_signed_as_the_broker_hands_them_out(tmp_path: Path):
+    """With and without expiry, acknowledged or not, at the end as well: a verifier believes all."""
+    sign = make_key(tmp_path / "key")
+    verifier = Verifier.trusting([sign.public_key])
+    said = [
+        Message("candled/signal/a/b/1m", b"{}", expiry=60),
+        Message("candled/status", b"\x00", retain=True),
+        Message("candled/event/a", b"{}"),
+    ]
+
+    async def scenario(port: int) -> list[aiomqtt.Message]:
+        version = aiomqtt.ProtocolVersion.V5
+        async with aiomqtt.Client("127.0.0.1", port, protocol=version) as bot:
+            await bot.subscribe("candled/#", qos=1)
+            signing = MqttSettings("127.0.0.1", port, sign=sign.properties)
+            async with Link(signing, WILL) as link:
+                for message in said[:2]:
+                    await (await link.send(message))
+                link.send_unacked(said[2])
+                await (await link.send(said[0]))
+            heard = []  # leaving without a word made the broker say the will
+            async for message in bot.messages:
+                heard.append(message)
+                if len(heard) == len(said) + 2:
+                    return heard
+        raise AssertionError
+
+    with mosquitto(tmp_path) as broker:
+        heard = asyncio.run(asyncio.wait_for(scenario(broker.port), 5))
+    assert [str(m.topic) for m in heard] == [m.topic for m in (*said, said[0], WILL)]
+    for message in heard:
+        proof = dict(message.properties.UserProperty)
+        assert verifier.problem(str(message.topic), message.payload, proof) is None
+    assert heard[0].properties.MessageExpiryInterval == 60
+
+
+plain = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=90)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 300), st.lists(st.tuples(plain, plain), max_size=3))
+def test_user_properties_are_packed_as_paho_would(filler: int, pairs: list[tuple[str, str]]):
+    """Behind any other properties, of any length."""
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.MessageExpiryInterval = 5
+    properties.CorrelationData = b"x" * filler
+    before = properties.pack()
+    if pairs:
+        properties.UserProperty = pairs
+    read = Properties(PacketTypes.PUBLISH)
+    read.unpack(_with_pairs(before, pairs))
+    assert getattr(read, "UserProperty", []) == pairs
+    assert read.CorrelationData == properties.CorrelationData
+    assert len(_with_pairs(before, pairs)) == len(properties.pack())
 
 
 @needs_mosquitto
