@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from candled.config import Config
+from candled.config import Config, ConfigError
 from candled.core.engine import Lane
 from candled.core.model import Model
 from candled.ports import Clock, Sink

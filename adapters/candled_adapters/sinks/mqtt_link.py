@@ -530,10 +530,10 @@ def _properties(message: Message, settings: MqttSettings) -> Properties | None:
     if settings.sign is None:
         return plain
     pairs = settings.sign(message.topic, message.payload)
-    return _Packed(_with_pairs(plain.pack() if plain else b"\0", pairs))
+    return _Packed(_with_pairs(plain.packed if plain else b"\0", pairs))
 
 
-def _correlated(correlation: bytes, expiry: int | None) -> Properties:
+def _correlated(correlation: bytes, expiry: int | None) -> _Packed:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
     properties.CorrelationData = correlation
     if expiry is not None:
