@@ -21,7 +21,6 @@ from candled_adapters.subscriber.facts import (
     Refused,
 )
 from candled_adapters.subscriber.memory import MemoryFileError
-from candled_adapters.subscriber.raw import Received, Subscriber
 from candled_adapters.subscriber.rules import Limits, Rules
 from candled_adapters.subscriber.transport import Broker, BrokerError
 
@@ -36,10 +35,8 @@ __all__ = [
     "Limits",
     "Lost",
     "MemoryFileError",
-    "Received",
     "Refused",
     "Rules",
     "Signals",
-    "Subscriber",
     "VenueClock",
 ]
