@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from candled_adapters.protocol.shapes import ReplayRequest
+from candled_adapters.protocol.shapes import ReplayRequest, Signal
 from candled_adapters.protocol.topics import Topics
 from candled_adapters.subscriber.clock import VenueClock, wall_ms
 from candled_adapters.subscriber.facts import Ask, Event, Fact, Heard, Message, Now, Refused
@@ -32,6 +31,7 @@ _MOST_FACTS: Final = 50_000
 _BACKOFF_S: Final = (0.1, 10.0)
 _STABLE_S: Final = 10.0
 _MOST_QUESTIONS: Final = 64
+_LONGEST_ID: Final = 128  # the daemon answers on no longer topic
 
 
 class _Times(msgspec.Struct):
@@ -92,7 +92,6 @@ class Signals:
         self._correlations: dict[str, None] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._unkept = False
         self.subscribed = asyncio.Event()
         """Set while the broker has granted the subscriptions."""
 
@@ -121,6 +120,8 @@ class Signals:
             await asyncio.gather(work, return_exceptions=True)
             if self._timer:
                 self._timer.cancel()
+            if self._memory:
+                self._memory.close()
 
     # --- handing over
 
@@ -140,23 +141,26 @@ class Signals:
         return self._handed_over(fact) if isinstance(fact, Heard) else fact
 
     def _handed_over(self, heard: Heard) -> Heard:
-        """Write down that a signal is handed over; then judge it as of now."""
+        """Judge a signal as of now, and write down that it is handed over."""
+        judged = replace(heard, why_not=self.why_not(heard))
         if self._memory:
-            if self._unkept:
-                waiting = (fact.signal for fact in self._facts if isinstance(fact, Heard))
-                self._memory.begin(self._rules.remember(), waiting)
-                self._unkept = False
-            else:
-                self._memory.hand_over(heard.signal.id)
-        return replace(heard, why_not=self.why_not(heard))
+            if self._memory.is_long:
+                self._memory.begin(self._rules.remember(), [heard.signal, *self._waiting()])
+            self._memory.hand_over(heard.signal.id, durable=judged.act)
+        return judged
+
+    def _waiting(self) -> Iterator[Signal]:
+        return (fact.signal for fact in self._facts if isinstance(fact, Heard))
 
     def _recall(self) -> None:
+        """Go on from what an earlier process has kept, if it has."""
         if self._memory is None:
             return
         kept = self._memory.load()
         self._rules.recall(kept.streams)
         why = "told before a restart"
         self._facts.extend(Heard(stream_of(one), one, why, replayed=True) for one in kept.pending)
+        self._memory.begin(kept.streams, kept.pending)
 
     # --- hearing
 
@@ -236,19 +240,20 @@ class Signals:
         venue = self._clock.at(local) if isinstance(self._clock, VenueClock) else self._clock()
         return Now(local, venue)
 
-    def _hear(self, facts: Iterable[Fact]) -> None:
+    def _hear(self, facts: Sequence[Fact]) -> None:
+        told = [fact for fact in facts if isinstance(fact, Heard)]
+        if told and self._memory:
+            names = {heard.stream for heard in told}
+            self._memory.tell(self._rules.remember(names), (heard.signal for heard in told))
         for fact in facts:
             if isinstance(fact, Ask):
                 self._ask(fact)
-                continue
-            self._unkept |= isinstance(fact, Heard)
-            self._facts.append(fact)
+            else:
+                self._facts.append(fact)
         if self._facts:
             self._more.set()
         if len(self._facts) >= _MOST_FACTS:
             self._room.clear()
-        elif len(self._facts) <= _MOST_FACTS // 2:
-            self._room.set()
         self._arm()
 
     def _arm(self) -> None:
@@ -289,8 +294,12 @@ class Signals:
 
 def _one_level(client_id: str) -> str:
     """Refuse a client id that is no single level of a topic; answers come on one."""
-    if not client_id or re.search(r"[+#/\0]", client_id):
-        raise ValueError(f"client_id {client_id!r}: must not be empty or hold /, + or #")
+    is_plain = client_id.isprintable() and not set(client_id) & set("/+#")
+    if not (is_plain and 0 < len(client_id) <= _LONGEST_ID):
+        raise ValueError(
+            f"client_id {client_id[:_LONGEST_ID]!r}: must have 1 to {_LONGEST_ID} characters, and "
+            "none of /, + and #"
+        )
     return client_id
 
 

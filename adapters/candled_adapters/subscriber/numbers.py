@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 _MOST_HOLES: Final = 64
-_MOST_WAITING: Final = 256
+_MOST_WAITING: Final = 4_096
 _MOST_IDS: Final = 128
 _MOST_EPOCHS: Final = 4
 _IDS_KEPT: Final = 16

@@ -20,7 +20,7 @@ Pure: no connection and no clock; messages and moments come in, facts go out. In
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from candled_adapters.protocol import shapes
@@ -232,9 +232,10 @@ class Rules:
 
     # --- memory over restarts
 
-    def remember(self) -> dict[str, Numbers]:
-        """Return, of each stream, what must not be forgotten for signals to be told once."""
-        return {name: stream.numbers.kept() for name, stream in self._streams.items()}
+    def remember(self, names: Iterable[str] | None = None) -> dict[str, Numbers]:
+        """Return, of some streams or all, what must be kept for signals to be told once."""
+        names = self._streams if names is None else names
+        return {name: self._streams[name].numbers.kept() for name in names}
 
     def recall(self, kept: Mapping[str, Numbers]) -> None:
         """Go on from what an earlier life has kept. To be called before anything else."""

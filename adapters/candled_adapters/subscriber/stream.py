@@ -260,6 +260,8 @@ class StreamRules:
         for signal in told:
             yield from self._place(Heard(self.name, signal, None, replayed=True), now)
         upto = replay.last_seq if replay.complete else max((s.seq for s in told), default=since)
+        if replay.complete and replay.first_kept is None:  # all that there was is gone
+            upto = max(upto, self.numbers.highest_wanted())
         yield from self._lose(since, min(upto, wanted), now)
         if replay.complete:
             self.named = min(self.named, replay.last_seq)

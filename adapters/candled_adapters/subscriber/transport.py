@@ -188,6 +188,24 @@ class Connection(aiomqtt.Client):
         if info.rc == paho.MQTT_ERR_SUCCESS:
             self._questions[info.mid] = topic
 
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ANN401, ARG002 - paho's
+        """Watch the socket for room to write, unless it was closed by then.
+
+        aiomqtt registers whatever had that number, be it the next connection's socket.
+        """
+        self._loop.call_soon_threadsafe(self._watch, client, sock)
+
+    def _watch(self, client: paho.Client, sock: Any) -> None:  # noqa: ANN401 - paho's
+        if sock is not None and client.socket() is sock and sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._write, client)
+
+    def _write(self, client: paho.Client) -> None:
+        try:
+            client.loop_write()
+        except Exception as error:  # noqa: BLE001 - as aiomqtt does: the connection is broken
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _on_publish(
         self,
         client: paho.Client,  # noqa: ARG002 - paho's signature

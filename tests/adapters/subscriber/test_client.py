@@ -396,7 +396,7 @@ def test_a_simulated_venues_time_is_learned(tmp_path):
     play(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("wrong", ["", "a/b", "bot+", "#"])
+@pytest.mark.parametrize("wrong", ["", "a/b", "bot+", "#", "a\n", "x" * 129])
 def test_a_client_id_that_is_no_topic_is_refused(wrong):
     """Answers come on a topic that ends with it."""
     with pytest.raises(ValueError, match="client_id"):

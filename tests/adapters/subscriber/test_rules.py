@@ -413,6 +413,16 @@ def test_what_is_no_longer_kept_is_told_as_lost():
     assert bot.wait(20) == []
 
 
+def test_a_hole_of_which_nothing_is_kept_is_lost():
+    """When the daemon has no signal of the stream any more, nobody waits for one."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(4))
+    bot.wait(2.1)
+    assert bot.hear(replay(since=1, last=0, first=None)) == [Lost(BTC, 2, 3)]
+    assert bot.wait(20) == []
+
+
 def test_an_answer_in_pages_is_asked_on():
     """`complete: false` is followed by the next question at once."""
     bot = Bot()
