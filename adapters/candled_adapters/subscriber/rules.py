@@ -41,7 +41,7 @@ __all__ = ["Limits", "Rules", "Verify"]
 #: Says what is wrong with a message's signature, given topic, payload and user properties.
 Verify = Callable[[str, bytes, dict[str, str]], str | None]
 
-_MOST_STREAMS: Final = 20_000
+_MOST_STREAMS: Final = 10_000
 _MOST_QUESTIONS: Final = 4  # on their way at once; the daemon answers two a second for long
 _LOOK_S: Final = 1.0
 

@@ -196,8 +196,9 @@ class Connection(aiomqtt.Client):
         self._loop.call_soon_threadsafe(self._watch, client, sock)
 
     def _watch(self, client: paho.Client, sock: Any) -> None:  # noqa: ANN401 - paho's
-        if sock is not None and client.socket() is sock and sock.fileno() >= 0:
-            self._loop.add_writer(sock.fileno(), self._write, client)
+        ours = client.socket()
+        if ours is not None and ours is sock and ours.fileno() >= 0:
+            self._loop.add_writer(ours.fileno(), self._write, client)
 
     def _write(self, client: paho.Client) -> None:
         try:
