@@ -247,7 +247,7 @@ def evidence(side: Side) -> Evidence:
     return Evidence(side, above=float32(0.55), below=None, n=812, gross_pct=0.17, **shares)
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0, what: str = "") -> None:
+async def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "") -> None:
     """Wait for `condition` to hold, looking every few milliseconds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -12,13 +12,11 @@ import datetime as dt
 import json
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -31,9 +29,10 @@ from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.broker import EmbeddedBroker
 from candled_adapters.candles.candlefile import read_candles
+from candled_adapters.protocol.shapes import Signal
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
-from candled_adapters.subscriber import Subscriber
+from candled_adapters.subscriber import Heard, Signals
 
 _TRAIN_BARS: Final = 2_000  # also the history that the daemon asks the venue for
 _LEAST_BARS: Final = 1_000
@@ -143,8 +142,8 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         console.print(f"broker {broker.url} ({broker.kind}), exchange {simulator.ws_url}")
         config = folder / "config.toml"
         config.write_text(_config(stage, simulator, broker.url, bundle), encoding="utf-8")
-        audience = _Audience(console)
-        async with audience.listening(broker.url):
+        audience = _Audience(console, broker.url)
+        async with audience.listening():
             said = await _run_daemon(config, simulator)
             entries = _read_journal(folder / "state")
             signals = {entry.decision.id for entry in entries if entry.seq is not None}
@@ -156,9 +155,9 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         bars=stage.bars * len(stage.markets),
         decisions=sum(entry.decision.supersedes is None for entry in entries),
         signals=len(signals),
-        delivered=len(signals & audience.heard.keys()),
-        duplicates=audience.heard.total() - len(audience.heard),
-        lost=len(signals - audience.heard.keys()),
+        delivered=len(signals & audience.heard),
+        duplicates=audience.signals.repeats,
+        lost=len(signals - audience.heard),
         p50_latency_ms=said.get("latency_p50_ms"),
         p99_latency_ms=said.get("latency_p99_ms"),
     )
@@ -205,52 +204,49 @@ any_symbol = true
 
 
 class _Audience:
-    """A subscriber that shows each signal as it comes and counts them by id."""
+    """A consumer that shows each signal as it comes."""
 
-    def __init__(self, console: Console) -> None:
-        self.heard: Counter[str] = Counter()
+    def __init__(self, console: Console, url: str) -> None:
+        self.heard: set[str] = set()
+        self.signals = Signals(url, client_id="demo", since=0, durable=False)
         self._console = console
         self._more = asyncio.Event()
 
     @asynccontextmanager
-    async def listening(self, url: str) -> AsyncIterator[None]:
+    async def listening(self) -> AsyncIterator[None]:
         """Listen while the block runs; it starts when the broker has confirmed."""
-        parts, subscribed = urlsplit(url), asyncio.Event()
-        subscriber = Subscriber(
-            str(parts.hostname), int(parts.port or 0), "demo", ("candled/signal/#",), subscribed
-        )
-        task = asyncio.create_task(self._listen(subscriber))
+        task = asyncio.create_task(self._listen())
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
-                await subscribed.wait()
+                await self.signals.subscribed.wait()
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _listen(self, subscriber: Subscriber) -> None:
-        async for message in subscriber.messages():
-            signal = json.loads(message.payload)
-            self.heard[signal["id"]] += 1
-            self._more.set()
-            self._console.print(_line(signal), highlight=False)
+    async def _listen(self) -> None:
+        async for event in self.signals:
+            if isinstance(event, Heard):
+                self.heard.add(event.signal.id)
+                self._more.set()
+                self._console.print(_line(event.signal), highlight=False)
 
     async def until_heard(self, ids: set[str]) -> None:
         """Wait for signals that are still on their way, for a bounded time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
-                while ids - self.heard.keys():
+                while ids - self.heard:
                     self._more.clear()
                     await self._more.wait()
 
 
-def _line(signal: dict[str, Any]) -> str:
-    colour = "green" if signal["side"] == "long" else "red"
-    confidence = signal["probabilities"][signal["side"]]
-    late = "" if signal["live"] else "  [yellow]late[/]"
+def _line(signal: Signal) -> str:
+    colour = "green" if signal.side == "long" else "red"
+    confidence = getattr(signal.probabilities, signal.side)
+    late = "" if signal.live else "  [yellow]late[/]"
     return (
-        f"{signal['bar_close']}  {signal['symbol']:12} [{colour}]{signal['side']:5}[/]"
-        f"  p={confidence:.3f}  at {signal['price']:<10}  {signal['regime_name']}{late}"
+        f"{signal.bar_close}  {signal.symbol:12} [{colour}]{signal.side:5}[/]"
+        f"  p={confidence:.3f}  at {signal.price:<10}  {signal.regime_name}{late}"
     )
 
 

@@ -44,6 +44,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "DemoError": Exit.DATA,
     "BenchError": Exit.DATA,
     "BrokerError": Exit.TEMPORARY,
+    "TailError": Exit.CONFIG,
     "PortInUse": Exit.TEMPORARY,
     "JournalLockedError": Exit.TEMPORARY,
     "JournalUnavailableError": Exit.TEMPORARY,

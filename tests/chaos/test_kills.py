@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -32,7 +33,7 @@ from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.candles.candlefile import read_candles, write_candles
 from candled_adapters.simulator.generator import generate
-from candled_adapters.subscriber import Subscriber
+from candled_adapters.subscriber import Heard, Signals
 from models import bundle
 from real import real_data
 
@@ -186,11 +187,10 @@ class Audience:
 
     @asynccontextmanager
     async def listening(self, port: int) -> AsyncIterator[None]:
-        subscribed = asyncio.Event()
-        subscriber = Subscriber("127.0.0.1", port, "bot", ("candled/signal/#",), subscribed)
-        task = asyncio.create_task(self._listen(subscriber))
+        signals = Signals(f"mqtt://127.0.0.1:{port}", client_id="bot", since=0)
+        task = asyncio.create_task(self._listen(signals))
         try:
-            await asyncio.wait_for(subscribed.wait(), 10)
+            await asyncio.wait_for(signals.subscribed.wait(), 10)
             yield
         finally:
             task.cancel()
@@ -211,9 +211,10 @@ class Audience:
             seen = len(self.messages)
             await asyncio.sleep(0.2)
 
-    async def _listen(self, subscriber: Subscriber) -> None:
-        async for message in subscriber.messages():
-            self.messages.append(json.loads(message.payload))
+    async def _listen(self, signals: Signals) -> None:
+        async for event in signals:
+            if isinstance(event, Heard):
+                self.messages.append(msgspec.to_builtins(event.signal))
 
 
 def decided(state: Path) -> int:

@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(live.run)
 app.command()(live.check)
+app.command()(live.tail)
 app.command()(live.demo)
 app.command()(live.simulate)
 app.command()(candles.fetch)
