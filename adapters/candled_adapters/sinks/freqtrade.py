@@ -133,6 +133,15 @@ class FreqtradeCourier:
         return f"{reason}: {said}" if said else reason
 
 
+async def show_config(wire: WebhookWire) -> tuple[dict[str, Any], str | None]:
+    """Return what the bot says of its configuration, or why it does not; it changes nothing."""
+    answer = await wire.call("GET", wire.settings.url.rstrip("/") + "/api/v1/show_config")
+    said = answer.json()
+    if answer.status != 200 or not isinstance(said, dict):  # noqa: PLR2004 - it has no other
+        return {}, f"answered {answer.status} to show_config: {wire.safe(excerpt(answer))}"
+    return said, None
+
+
 def tag_of(order: Order) -> str:
     """Return the entry tag of the trade that belongs to an order's signal."""
     return f"candled:{order.signal}"

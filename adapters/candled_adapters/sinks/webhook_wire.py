@@ -156,6 +156,23 @@ async def open_wire(settings: WireSettings) -> AsyncIterator[WebhookWire]:
         yield WebhookWire(settings, client)
 
 
+async def reach(settings: WireSettings) -> None:
+    """Connect to the target and check its certificate, but ask it nothing; NotReachedError."""
+    parts = urlsplit(settings.url)
+    tls = (settings.tls or _usual_trust()) if parts.scheme == "https" else None
+    port = parts.port or (443 if tls else 80)
+    try:
+        async with asyncio.timeout(settings.connect_timeout):
+            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+    except TimeoutError as error:
+        raise NotReachedError("no answer in time") from error
+    except OSError as error:
+        raise NotReachedError(_UNPRINTABLE.sub(" ", str(error))) from error
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 def tls_context(ca_file: Path | None) -> ssl.SSLContext | None:
     """Return what to trust: the authorities in `ca_file`, or None for the usual ones.
 
