@@ -108,6 +108,8 @@ class Board:
         self._news = asyncio.Event()
         self.reports: list[tuple[str, str | None]] = []
         """Every report in order: (part, problem)."""
+        self.remarks: list[tuple[str, str | None]] = []
+        """Every remark in order: (part, remark)."""
         self.streams: dict[Stream, StreamHealth] = {}
         self._notices: list[Notice] = []
         self._changes: list[Stream] = []
@@ -129,6 +131,9 @@ class Board:
 
     def report(self, part: str, problem: str | None) -> None:
         self.reports.append((part, problem))
+
+    def remark(self, part: str, remark: str | None) -> None:
+        self.remarks.append((part, remark))
 
     def stream(self, stream: Stream) -> StreamHealth | None:
         return self.streams.get(stream)

@@ -44,6 +44,21 @@ def test_a_service_without_problems_is_online():
     assert Board(Wall()).health == Health(ServiceState.ONLINE, (), 1000)
 
 
+def test_a_remark_is_told_and_degrades_nothing():
+    """What is wrong with one receiver is no reason for the others to stop; problems come first."""
+    board = Board(Wall())
+    board.remark("webhook:bot", "answered 500")
+    assert board.health == Health(ServiceState.ONLINE, ("webhook:bot: answered 500",), 1000)
+    board.report("mqtt", "no connection")
+    assert board.health.state is ServiceState.DEGRADED
+    assert board.health.reasons == ("mqtt: no connection", "webhook:bot: answered 500")
+    board.report("mqtt", None)
+    assert board.health.state is ServiceState.ONLINE
+    board.remark("webhook:bot", None)
+    board.remark("never seen", None)
+    assert board.health.reasons == ()
+
+
 def test_problems_are_told_by_part_until_they_are_gone():
     """Any problem degrades the service; it is online again when each part has said it is well."""
     board = Board(Wall())

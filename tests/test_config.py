@@ -56,8 +56,8 @@ def problems(folder: Path, text: str) -> list[str]:
 
 
 def uncommented() -> str:
-    """Return the shipped file with its optional keys switched on."""
-    return re.sub(r"^# (?=\w+ = )", "", SHIPPED.read_text(), flags=re.MULTILINE)
+    """Return the shipped file with its optional keys and tables switched on."""
+    return re.sub(r"^# (?=\w+ = |\[)", "", SHIPPED.read_text(), flags=re.MULTILINE)
 
 
 def test_the_shipped_file_is_valid():
@@ -70,6 +70,7 @@ def test_the_shipped_file_is_valid():
     assert config.mqtt == least.mqtt
     assert config.log == least.log
     assert config.policy == least.policy
+    assert config.alerts == least.alerts
     assert config.state.path == SHIPPED.parent / least.state.path
 
 
@@ -81,6 +82,10 @@ def test_the_shipped_file_with_everything_switched_on_is_valid(tmp_path: Path):
     assert config.streams[0].policy.threshold == 0.65
     assert config.policy.valid_bars == 1
     assert config.mqtt.password_file == tmp_path / "secrets/mqtt"
+    assert config.webhooks[0].secrets == {"token": tmp_path / "secrets/hook_token"}
+    assert config.webhooks[0].headers == {"Authorization": tmp_path / "secrets/hook_header"}
+    assert config.webhooks[0].ca_file == tmp_path / "ca.pem"
+    assert config.alerts.urls_file == tmp_path / "secrets/alerts"
 
 
 def keys_of(model: type[BaseModel]) -> set[str]:
@@ -98,11 +103,15 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in models_in(part)]
 
 
+#: Tables whose keys are the user's own names.
+NAMED_BY_USERS = {"headers", "secrets", "pairs"}
+
+
 def keys_in(part: dict[str, Any]) -> set[str]:
     """Return every key of a parsed file, in the same words."""
     keys: set[str] = set()
     for name, value in part.items():
-        if name == "pairs":  # its keys are the user's
+        if name in NAMED_BY_USERS:
             keys.add(name)
             continue
         tables = list(value.values()) if name == "exchanges" else value

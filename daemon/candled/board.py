@@ -21,6 +21,7 @@ class Board:
     def __init__(self, wall_ms: Callable[[], int]) -> None:
         self._wall_ms = wall_ms
         self._problems: dict[str, str] = {}
+        self._remarks: dict[str, str] = {}
         self._health = Health(ServiceState.ONLINE, (), wall_ms())
         self._changed = asyncio.Event()
         self._failure: str | None = None
@@ -39,12 +40,19 @@ class Board:
 
     def report(self, part: str, problem: str | None) -> None:
         """Say what is wrong with `part`, or None when it is well."""
-        if self._problems.get(part) == problem:
+        self._put(self._problems, part, problem)
+
+    def remark(self, part: str, remark: str | None) -> None:
+        """Say what people should know of `part`, or None; it does not degrade the service."""
+        self._put(self._remarks, part, remark)
+
+    def _put(self, texts: dict[str, str], part: str, text: str | None) -> None:
+        if texts.get(part) == text:
             return
-        if problem is None:
-            del self._problems[part]
+        if text is None:
+            del texts[part]
         else:
-            self._problems[part] = problem
+            texts[part] = text
         self._refresh()
 
     def note(self, stream: StreamHealth) -> None:
@@ -99,10 +107,11 @@ class Board:
         return [notice for notice in self._notices if notice.number > after]
 
     def _refresh(self) -> None:
-        reasons = [f"{part}: {problem}" for part, problem in sorted(self._problems.items())]
+        told = sorted(self._problems.items()) + sorted(self._remarks.items())
+        reasons = [f"{part}: {text}" for part, text in told]
         if len(reasons) > _SHOWN:
             reasons[_SHOWN:] = [f"and {len(reasons) - _SHOWN} more"]
-        state = ServiceState.DEGRADED if reasons else ServiceState.ONLINE
+        state = ServiceState.DEGRADED if self._problems else ServiceState.ONLINE
         since = self._health.since_ms if state is self._health.state else self._wall_ms()
         self._health = Health(state, tuple(reasons), since)
         changed, self._changed = self._changed, asyncio.Event()

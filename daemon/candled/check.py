@@ -19,6 +19,7 @@ from candled.core.bar import Stream
 from candled.core.engine import Lane
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
+from candled.targetcheck import check_targets
 from candled.venuecheck import Finding, check_exchange
 from candled_adapters.exchanges.registry import live_venue
 
@@ -51,6 +52,7 @@ async def _findings(path: Path) -> list[Finding]:
     names = dict.fromkeys(stream.exchange for stream in streams)
     tried = await asyncio.gather(
         check_broker(config),
+        check_targets(config),
         *(
             check_exchange(
                 name,

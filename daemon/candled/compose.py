@@ -36,6 +36,7 @@ from candled.outlets import Outlook, mqtt_settings, sinks_of
 from candled.ports import Clock, Feed
 from candled.service import Service
 from candled.tally import Tally
+from candled.targets import require_targets
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
@@ -190,6 +191,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     ]
     clocks = {feed.exchange: feed.clock for feed in feeds}
     mqtt_settings(config)  # a missing secret is told before any state is made
+    require_targets(config)
     journal = open_journal(config.state.path)
     try:
         sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))

@@ -93,6 +93,18 @@ def _public_key(text: str) -> str:
     return text
 
 
+def _order_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must look like https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a name or password; use username and password_file")
+    if parts.fragment:
+        raise ValueError("must not hold a fragment (#...)")
+    _ = parts.port  # raises ValueError for a port that is none
+    return url
+
+
 def _ws_url(url: str) -> str:
     return _base(url, "ws", "wss")
 
@@ -196,6 +208,69 @@ class LogConfig(_Part):
     """auto: console on a terminal, else JSON."""
 
 
+class WebhookConfig(_Part):
+    """[[webhooks]] A target that orders are POSTed to."""
+
+    name: Annotated[str, AfterValidator(_topic_level)]
+    """Where the journal remembers how far this target has come; renamed, it begins anew."""
+    url: Annotated[str, AfterValidator(_order_url)] | None = None
+    """https, or http on this machine; for freqtrade the address of its REST interface."""
+    url_file: SecretPlace | None = None
+    """Holds the url instead, where that is a secret itself."""
+    allow_http: bool = False
+    """Allow http to another machine: everyone between may read and change orders."""
+    preset: Literal["json", "tradingview", "freqtrade"] | None = None
+    """How orders are worded; absent: json, or the template."""
+    template: str | None = None
+    """The body of an order to enter, with {{placeholders}}."""
+    exit_template: str | None = None
+    """The body of an order to leave; absent: no exits are sent."""
+    streams: Annotated[list[str], Field(min_length=1)] = ["*"]
+    """Patterns of exchange/symbol/interval."""
+    sides: Annotated[list[Literal["long", "short"]], Field(min_length=1)] = ["long", "short"]
+    exits: bool = True
+    """Send an order to leave when a correction takes a signal back."""
+    exit_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    """It is worth sending for so long after the correction (s)."""
+    headers: dict[str, SecretPlace] = {}
+    """Request headers, each from a file."""
+    secrets: dict[Annotated[str, AfterValidator(_topic_level)], SecretPlace] = {}
+    """What templates call {{secret.NAME}}, each from a file."""
+    hmac_key_file: SecretPlace | None = None
+    """Sign each body with this key."""
+    username: str | None = None
+    """For HTTP basic authentication."""
+    password_file: SecretPlace | None = None
+    ca_file: Path | None = Field(None, strict=False)
+    """Certificate authorities for https; the usual ones when absent."""
+    market: Literal["spot", "futures"] = "spot"
+    """How freqtrade calls symbols: BTC/USDT, or BTC/USDT:USDT."""
+    pairs: dict[str, str] = {}
+    """What the target calls a symbol, where the rule does not fit."""
+    connect_timeout: Annotated[float, Field(ge=0.1, le=60)] = 3.0
+    """Seconds."""
+    timeout: Annotated[float, Field(ge=0.1, le=60)] = 10.0
+    """Seconds for one attempt as a whole."""
+
+
+class AlertsConfig(_Part):
+    """[alerts] Messages to people, by apprise's services; needs the extra `alerts`."""
+
+    urls_file: SecretPlace | None = None
+    """One apprise URL a line; absent: no alerts."""
+    kinds: list[Literal["signals", "corrections", "health", "halts"]] = [
+        "signals", "corrections", "health", "halts",
+    ]  # fmt: skip
+    streams: Annotated[list[str], Field(min_length=1)] = ["*"]
+    """Patterns of exchange/symbol/interval, for all kinds but health."""
+    digest_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """What happens within so many seconds is one message."""
+    per_hour: Annotated[int, Field(ge=1, le=3600)] = 20
+    """Messages at most; what is not told is counted in the next one."""
+    timeout: Annotated[float, Field(ge=1, le=300)] = 30.0
+    """Seconds for one message to all services."""
+
+
 class ExchangeConfig(_Part):
     """[exchanges.NAME] A venue; NAME is the first part of its streams' names."""
 
@@ -255,6 +330,8 @@ class Config(_Part):
     hummingbot: HummingbotConfig = HummingbotConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
+    webhooks: list[WebhookConfig] = []
+    alerts: AlertsConfig = AlertsConfig()
     exchanges: dict[Annotated[str, AfterValidator(_topic_level)], ExchangeConfig]
     policy: PolicyConfig = PolicyConfig()
     streams: Annotated[list[StreamConfig], Field(min_length=1)]
@@ -369,7 +446,9 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - 
 _PATHS: Final = {
     "state": ("path",),
     "mqtt": ("password_file", "ca_file", "cert_file", "key_file", "signing_key_file"),
+    "alerts": ("urls_file",),
 }
+_WEBHOOK_PATHS: Final = ("url_file", "hmac_key_file", "password_file", "ca_file")
 
 
 def rooted(folder: Path, path: Path) -> Path:
@@ -384,6 +463,7 @@ def _rooted(config: Config, folder: Path) -> Config:
         part = getattr(config, name)
         values = {key: rooted(folder, value) for key in keys if (value := getattr(part, key))}
         updates[name] = part.model_copy(update=values)
+    updates["webhooks"] = [_rooted_webhook(part, folder) for part in config.webhooks]
     updates["streams"] = [
         part.model_copy(update={"bundle": folder / part.bundle}) for part in config.streams
     ]
@@ -391,3 +471,13 @@ def _rooted(config: Config, folder: Path) -> Config:
         file = str(folder / config.log.decisions)
         updates["log"] = config.log.model_copy(update={"decisions": file})
     return config.model_copy(update=updates)
+
+
+def _rooted_webhook(part: WebhookConfig, folder: Path) -> WebhookConfig:
+    updates: dict[str, Any] = {
+        key: rooted(folder, value) for key in _WEBHOOK_PATHS if (value := getattr(part, key))
+    }
+    for key in ("headers", "secrets"):
+        files = getattr(part, key)
+        updates[key] = {name: rooted(folder, value) for name, value in files.items()}
+    return part.model_copy(update=updates)

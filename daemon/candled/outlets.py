@@ -17,6 +17,7 @@ from candled.core.model import Model
 from candled.ports import Clock, Sink
 from candled.secret import read_secret
 from candled.tally import Tally
+from candled.targets import alert_sinks, webhook_sinks
 from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.protocol.shapes import ExchangeInfo, Info
 from candled_adapters.protocol.signing import Signer, SigningError
@@ -68,6 +69,8 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
         sinks.append(HummingbotSink(hummingbot_settings(config, outlook.lanes), outlook.clock))
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
+    sinks += webhook_sinks(config, outlook.clock)
+    sinks += alert_sinks(config, outlook.clock)
     return sinks
 
 

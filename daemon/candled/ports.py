@@ -272,6 +272,7 @@ class Health:
 
     state: ServiceState
     reasons: tuple[str, ...]
+    """What is wrong, and remarks, which alone are no reason to be degraded."""
     since_ms: int
     """Wall clock (UTC ms)."""
 
@@ -297,6 +298,13 @@ class HealthBoard(Protocol):
 
     def report(self, part: str, problem: str | None) -> None:
         """Say what is wrong with `part` (a sink, a stream's path), or None when it is well."""
+        ...
+
+    def remark(self, part: str, remark: str | None) -> None:
+        """Say what people should know of `part`; None for nothing any more.
+
+        Unlike a problem it does not degrade the service: others can rely on it as before.
+        """
         ...
 
     async def changed(self, seen: Health) -> Health:
