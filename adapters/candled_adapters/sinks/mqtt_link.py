@@ -367,7 +367,7 @@ class Link(aiomqtt.Client):
         if not self._connected.done():  # aiomqtt would wait for its timeout
             self._hung_up = True
             self._connected.set_exception(aiomqtt.MqttError("closed before it was answered"))
-        self._server = getattr(properties, "ServerReference", None)
+        self._server = getattr(properties, "ServerReference", self._server)
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(

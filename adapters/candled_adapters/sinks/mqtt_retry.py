@@ -40,7 +40,7 @@ class Retry:
         if self._short_lives >= _SUSPICIOUS and not self.doubt:
             text += (
                 f"; so it went {self._short_lives} times in a row, soon after all was well: "
-                "perhaps another client uses this client id, which MQTT 3.1.1 cannot say; stop it, "
+                "perhaps another client uses this client id, which not every broker says; stop it, "
                 "or choose another mqtt.client_id"
             )
         return self._pause(), text
