@@ -41,13 +41,15 @@ def free_port() -> int:
 class Mosquitto:
     """A mosquitto process that listens on `port` of 127.0.0.1."""
 
-    def __init__(self, folder: Path, port: int, conf: str) -> None:
+    def __init__(self, folder: Path, port: int, conf: str, *, bare: bool = False) -> None:
         self.port = port
         self.log = folder / "mosquitto.log"
         self._conf = folder / "mosquitto.conf"
         self._child: subprocess.Popen[bytes] | None = None
         lines = [f"listener {port} 127.0.0.1", "user root", "max_queued_messages 0", conf]
-        if "allow_anonymous" not in conf and "password_file" not in conf:
+        if bare:
+            lines = [conf, "user root"]
+        elif "allow_anonymous" not in conf and "password_file" not in conf:
             lines.insert(1, "allow_anonymous true")
         self._conf.write_text("\n".join(lines) + "\n")
 
@@ -107,12 +109,15 @@ class Mosquitto:
 
 
 @contextmanager
-def mosquitto(folder: Path, port: int | None = None, conf: str = "") -> Iterator[Mosquitto]:
+def mosquitto(
+    folder: Path, port: int | None = None, conf: str = "", *, bare: bool = False
+) -> Iterator[Mosquitto]:
     """Run a mosquitto with further lines of configuration `conf`; end it at the end.
 
     Anonymous clients may do anything unless `conf` says otherwise. Its files live in `folder`.
+    `bare`: `conf` is the whole configuration, which must listen on `port`.
     """
-    broker = Mosquitto(folder, port or free_port(), conf)
+    broker = Mosquitto(folder, port or free_port(), conf, bare=bare)
     try:
         broker.start()
         yield broker
