@@ -291,6 +291,8 @@ def test_unknown_keys_of_streams_are_told_too(tmp_path: Path):
         ("mqtt.publish_timeout = inf", "mqtt.publish_timeout: "),
         ("mqtt.max_outstanding = 101", "mqtt.max_outstanding: "),
         ("mqtt.client_id = ''", "mqtt.client_id: "),
+        ("mqtt.client_id = 'a/b'", "mqtt.client_id: must be one word without"),
+        ("mqtt.protocol = '3.1'", "mqtt.protocol: Input should be 'auto', '5' or '3.1.1'"),
         ("mqtt.password_file = 5", "mqtt.password_file: "),
         ("mqtt = 5", "mqtt: "),
         ("policy.threshold = '0.6'", "policy.threshold: Input should be a valid number"),
@@ -499,3 +501,11 @@ def test_pairs_of_streams_that_are_not_there_are_told_their_neighbours(tmp_path:
     )[0]  # fmt: skip
     good = '[hummingbot]\npairs = { "binance/BTCUSDT/1h" = "BTC-USDT" }\n'
     assert load(tmp_path, good + LEAST).hummingbot.pairs == {"binance/BTCUSDT/1h": "BTC-USDT"}
+
+
+def test_an_exchange_is_not_named_as_the_checks_topics_are(tmp_path: Path):
+    """Else its signals would come where messages are to be ignored."""
+    (text,) = problems(
+        tmp_path, LEAST.replace("binance", "check", 1).replace('"binance"', '"check"')
+    )
+    assert "must not be 'check': its topics would be those of `candled check`" in text

@@ -69,6 +69,12 @@ def _is_credential(path: Path) -> bool:
 SecretPlace = Annotated[Path, Field(strict=False), AfterValidator(_secret_place)]
 
 
+def _exchange_name(name: str) -> str:
+    if name == "check":
+        raise ValueError("must not be 'check': its topics would be those of `candled check`")
+    return _topic_level(name)
+
+
 def _mqtt_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
@@ -150,7 +156,7 @@ class MqttConfig(_Part):
     ca_file: Path | None = Field(None, strict=False)
     """Certificate authorities for mqtts; the system's when absent."""
     cert_file: Path | None = Field(None, strict=False)
-    key_file: Path | None = Field(None, strict=False)
+    key_file: SecretPlace | None = None
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     """Of MQTT; auto: 5, or 3.1.1 with a broker that refuses it."""
     keepalive: Annotated[int, Field(ge=2, le=600)] = 2
@@ -163,7 +169,7 @@ class MqttConfig(_Part):
     """Say all decisions of a close in one message, too."""
     replay: bool = True
     """Answer who asks for signals that it missed."""
-    signing_key_file: Path | None = Field(None, strict=False)
+    signing_key_file: SecretPlace | None = None
     """Private key that every message is signed with; made by `candled keys make`."""
 
 
@@ -332,7 +338,7 @@ class Config(_Part):
     log: LogConfig = LogConfig()
     webhooks: list[WebhookConfig] = []
     alerts: AlertsConfig = AlertsConfig()
-    exchanges: dict[Annotated[str, AfterValidator(_topic_level)], ExchangeConfig]
+    exchanges: dict[Annotated[str, AfterValidator(_exchange_name)], ExchangeConfig]
     policy: PolicyConfig = PolicyConfig()
     streams: Annotated[list[StreamConfig], Field(min_length=1)]
 

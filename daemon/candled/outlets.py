@@ -15,7 +15,7 @@ from candled.config import Config, ConfigError
 from candled.core.engine import Lane
 from candled.core.model import Model
 from candled.ports import Clock, Sink
-from candled.secret import read_secret
+from candled.secret import read_secret, secret_file
 from candled.tally import Tally
 from candled.targets import alert_sinks, webhook_sinks
 from candled_adapters.exchanges.registry import live_venue
@@ -64,9 +64,10 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
         )
     ]
     if config.homeassistant.enabled:
-        sinks[0] = Announced(sinks[0], _announcer(config, settings, outlook.lanes))
+        sinks[0] = Announced(sinks[0], _announcer(config, settings, outlook.lanes, dial))
     if config.hummingbot.pairs:
-        sinks.append(HummingbotSink(hummingbot_settings(config, outlook.lanes), outlook.clock))
+        bots = hummingbot_settings(config, outlook.lanes)
+        sinks.append(HummingbotSink(bots, outlook.clock, connect=dial.follow))
     if config.log.decisions:
         sinks.append(LogSink(_log_settings(config)))
     sinks += webhook_sinks(config, outlook.clock)
@@ -90,7 +91,7 @@ def mqtt_settings(config: Config) -> MqttSettings:
         tls=tls,
         ca_file=_text(part.ca_file),
         cert_file=_text(part.cert_file),
-        key_file=_text(part.key_file),
+        key_file=_text(part.key_file and secret_file("mqtt.key_file", part.key_file)),
         protocol=part.protocol,
         keepalive=part.keepalive,
         max_outstanding=part.max_outstanding,
@@ -114,7 +115,7 @@ def hummingbot_settings(config: Config, lanes: Sequence[Lane]) -> HummingbotSett
     )
 
 
-def _announcer(config: Config, mqtt: MqttSettings, lanes: Sequence[Lane]) -> Announcer:
+def _announcer(config: Config, mqtt: MqttSettings, lanes: Sequence[Lane], dial: Dial) -> Announcer:
     home = Household(
         base_topic=mqtt.base_topic,
         version=version("candled"),
@@ -122,14 +123,15 @@ def _announcer(config: Config, mqtt: MqttSettings, lanes: Sequence[Lane]) -> Ann
         head_refresh=mqtt.head_refresh,
         prefix=config.homeassistant.prefix,
     )
-    return Announcer(mqtt, home, [lane.stream for lane in lanes])
+    streams = [lane.stream for lane in lanes]
+    return Announcer(mqtt, home, streams, connect=dial.follow)
 
 
 def _sign(path: Path | None) -> Sign | None:
     if path is None:
         return None
     try:
-        return Signer.from_file(path).properties
+        return Signer.from_file(secret_file("mqtt.signing_key_file", path)).properties
     except SigningError as error:
         raise ConfigError(path, [f"mqtt.signing_key_file: {error}"]) from error
 

@@ -93,7 +93,7 @@ class MqttSink:
                 outbox=outbox, board=board, on_acked=self._on_acked, told=told,
                 connect=self._connect, teller=teller, ear=ear, doubt=retry.doubt,
             )  # fmt: skip
-            pause = 0.0
+            pause = self._settings.backoff_min
             try:
                 await session.run()
             except LinkError as problem:

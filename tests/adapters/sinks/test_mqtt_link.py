@@ -17,8 +17,10 @@ from paho.mqtt.properties import Properties
 from brokers import free_port, mosquitto, needs_mosquitto
 from candled_adapters.protocol.signing import Verifier, make_key
 from candled_adapters.sinks.mqtt_codes import pubacks
-from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError, _with_pairs
+from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+from candled_adapters.sinks.mqtt_properties import with_pairs
+from fakes import until
 
 CONNACK = b"\x20\x03\x00\x00\x00"
 REFUSED = b"\x40\x03\x00\x01\x87"  # message 1, code 135
@@ -51,6 +53,16 @@ def refuse_to_let_listen(server: socket.socket) -> None:
     asked = connection.recv(1_000)
     connection.sendall(b"\x90\x04" + asked[2:4] + b"\x00\x87")
     connection.recv(1_000)
+    connection.close()
+
+
+def keep_quiet(server: socket.socket) -> None:
+    """Play a broker that accepts the connection and says no more."""
+    connection, _ = server.accept()
+    connection.recv(1_000)
+    connection.sendall(CONNACK)
+    while connection.recv(1_000):
+        pass
     connection.close()
 
 
@@ -184,10 +196,10 @@ def test_user_properties_are_packed_as_paho_would(filler: int, pairs: list[tuple
     if pairs:
         properties.UserProperty = pairs
     read = Properties(PacketTypes.PUBLISH)
-    read.unpack(_with_pairs(before, pairs))
+    read.unpack(with_pairs(before, pairs))
     assert getattr(read, "UserProperty", []) == pairs
     assert read.CorrelationData == properties.CorrelationData
-    assert len(_with_pairs(before, pairs)) == len(properties.pack())
+    assert len(with_pairs(before, pairs)) == len(properties.pack())
 
 
 @needs_mosquitto
@@ -233,5 +245,20 @@ def test_who_listens_learns_of_the_end():
         async with await connect(answer_and_hang_up) as link:
             with pytest.raises(LinkError, match="was lost"):
                 await anext(link.heard())
+
+    asyncio.run(scenario())
+
+
+def test_an_end_that_comes_together_with_an_answer_is_not_forgotten():
+    """A task that is cancelled just when the broker grants its subscription does end."""
+
+    async def scenario() -> None:
+        async with await connect(keep_quiet) as link:
+            listening = asyncio.create_task(link.listen("candled/replay/request"))
+            await until(lambda: link._pending_subscribes)
+            next(iter(link._pending_subscribes.values())).set_result([0])
+            listening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await listening
 
     asyncio.run(scenario())
