@@ -306,10 +306,14 @@ class _Session:
         """Say that no stream is served any more, to consumers that look at nothing but heads."""
         self._heads.add(e for e in self._outbox.latest() if e.position <= self._done)
         self._heads.repeat()
+        acks = []
         while entries := self._heads.take(HEAD_SLICE):
             for entry in entries[:-1]:
                 link.send_unacked(self._say.head(entry, None, why))
-            await (await link.send(self._say.head(entries[-1], None, why)))
+            acks.append(await link.send(self._say.head(entries[-1], None, why)))
+            await asyncio.sleep(0)  # let the socket have them
+        for ack in acks:
+            await ack
 
 
 async def _in_peace(last_words: Coroutine[Any, Any, None]) -> None:
