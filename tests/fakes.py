@@ -25,6 +25,7 @@ from candled.core.decision import (
     Target,
     decision_id,
 )
+from candled.errors import describe
 from candled.ports import Entry, Health, Incident, Notice, ServiceState, StreamHealth
 
 BTC = Stream("binance", "BTCUSDT", "1m")
@@ -151,7 +152,7 @@ class Board:
         return len(self._changes), list(dict.fromkeys(self._changes[after:]))
 
     def fail(self, part: str, error: BaseException) -> None:
-        self.failure = self.failure or f"{part} failed: {error}"
+        self.failure = self.failure or f"{part} failed: {describe(error)}"
 
     def tell(self, incident: Incident, unsaid: int = 0) -> None:
         """Give sinks an incident to tell."""

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from itertools import chain, takewhile
-from typing import Final
+from typing import Any, Final
 
 from candled.core.bar import Stream
 from candled.ports import Clock, Entry, Health, HealthBoard, Outbox, ServiceState
@@ -159,7 +159,7 @@ class _Session:
             except BaseException as error:
                 if not isinstance(error, asyncio.CancelledError):
                     self._board.fail(f"sink {self._name}", error)
-                await self._goodbye(link)
+                await _in_peace(self._goodbye(link))
                 raise
 
     def well_for(self) -> float | None:
@@ -306,10 +306,24 @@ class _Session:
         """Say that no stream is served any more, to consumers that look at nothing but heads."""
         self._heads.add(e for e in self._outbox.latest() if e.position <= self._done)
         self._heads.repeat()
+        acks = []
         while entries := self._heads.take(HEAD_SLICE):
             for entry in entries[:-1]:
                 link.send_unacked(self._say.head(entry, None, why))
-            await (await link.send(self._say.head(entries[-1], None, why)))
+            acks.append(await link.send(self._say.head(entries[-1], None, why)))
+            await asyncio.sleep(0)  # let the socket have them
+        for ack in acks:
+            await ack
+
+
+async def _in_peace(last_words: Coroutine[Any, Any, None]) -> None:
+    """Let bounded last words be said, also when the end that they are said at is ordered again."""
+    saying = asyncio.ensure_future(last_words)
+    try:
+        await asyncio.shield(saying)
+    except asyncio.CancelledError:
+        await saying
+        raise
 
 
 def _withdrawn(entries: Iterable[Entry]) -> frozenset[str]:

@@ -45,6 +45,7 @@ class Teller:
             for part in self._digests.take(_now_s()):
                 if self._caution.wait_s(_now_s()) > 0:
                     continue
+                await asyncio.sleep(0)  # a part takes milliseconds, and the loop has more to do
                 message = self._say.digest(part)
                 if granted:
                     async with spare():

@@ -137,6 +137,7 @@ class Link(Opening):
             granted = await super().subscribe(topic, qos=1)
         except aiomqtt.MqttError as error:
             raise LinkError(f"cannot listen to {topic} at {self._settings.url}: {error}") from error
+        _heed_cancellation()
         for code in granted:
             number = code.value if isinstance(code, ReasonCode) else code
             if number >= FIRST_REFUSAL:
@@ -286,6 +287,17 @@ def _heard(message: aiomqtt.Message) -> Heard:
         response_topic=getattr(message.properties, "ResponseTopic", None),
         correlation=getattr(message.properties, "CorrelationData", None),
     )
+
+
+def _heed_cancellation() -> None:
+    """Raise the CancelledError that `asyncio.wait_for`, which aiomqtt uses, may have swallowed.
+
+    Until Python 3.12 it does when what it waits for is done in the moment of the cancellation
+    (https://github.com/python/cpython/issues/86296). Who was cancelled would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _break(future: asyncio.Future[None], error: LinkError) -> None:

@@ -81,7 +81,11 @@ class Ear:
         if asked is None:
             return
         async with spare():
-            message = self._desk.answer(asked)
+            answer = self._desk.begin(asked)
+        for _ in iter(answer.more, False):
+            await asyncio.sleep(0)
+        async with spare():
+            message = answer.message()
             self._answering.begin(_now_s())
             ack = await link.send(message)
         await ack

@@ -7,7 +7,7 @@ here, and time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from candled_adapters.sinks.rate import Limiter, Rate
 #: signal may have to wait until one answer is on its way.
 MOST_SIGNALS: Final = 500
 MOST_BYTES: Final = 120_000
-_READ: Final = 64  # signals that are read at once
+_READ: Final = 16  # signals that are read at once
 _MOST_ASKED: Final = 4_096  # bytes of a request
 _MOST_CORRELATION: Final = 256  # bytes
 _MOST_CLIENT: Final = 128  # characters
@@ -140,66 +140,92 @@ class Desk:
         error = "asked too often; ask again later"
         return Question(found.topic, found.property, found.text, found.asked, error, wait_s)
 
-    def answer(self, asked: Question) -> Message:
-        """Return the answer, with one page of signals if there are any.
+    def begin(self, asked: Question) -> Answer:
+        """Begin an answer, with one page of signals if there are any; `Answer.more` reads them.
 
         Everything in the journal must have been delivered: a live signal would otherwise come
-        after its own replay, and be taken for seen.
+        after its own replay, and be taken for seen. What is decided later is not part of it.
         """
-        said = self._refusal(asked, asked.error) if asked.error else self._replay(asked)
-        return Message(asked.topic, payload.encode(said), correlation=asked.property)
-
-    def _refusal(self, asked: Question, error: str) -> Replay:
-        request = asked.asked
-        return Replay(
-            stream=request.stream if request else "",
-            epoch=self._outbox.epoch,
-            since_seq=request.since_seq if request else 0,
-            last_seq=0,
-            first_kept=None,
-            signals=(),
-            complete=False,
-            correlation=asked.text,
-            error=error,
-            retry_after_s=asked.retry_after_s,
-        )
-
-    def _replay(self, asked: Question) -> Replay:
-        request = asked.asked
-        assert request is not None  # noqa: S101 - a question without a request has an error
+        request, epoch = asked.asked, self._outbox.epoch
+        if asked.error or request is None:
+            error = asked.error or "nothing is asked"
+            return Answer(asked, _refusal(asked, epoch, error), iter(()))
         stream = self._streams.get(request.stream) or _stream(request.stream)
         kept = self._outbox.signals_kept(stream) if stream else None
         if stream is None or (kept is None and request.stream not in self._streams):
-            return self._refusal(asked, "there is no such stream here")
-        epoch = self._outbox.epoch
-        since = request.since_seq if request.epoch in (None, epoch) else 0
+            error = "there is no such stream here"
+            return Answer(asked, _refusal(asked, epoch, error), iter(()))
         first, last = kept or (None, 0)
-        signals = self._page(stream, since) if since < last else ()
-        return Replay(
+        said = Replay(
             stream=stream.path,
             epoch=epoch,
-            since_seq=since,
+            since_seq=request.since_seq if request.epoch in (None, epoch) else 0,
             last_seq=last,
             first_kept=first,
-            signals=signals,
-            complete=(signals[-1].seq if signals else since) >= last,
+            signals=(),
+            complete=True,
             correlation=asked.text,
         )
+        return Answer(asked, said, self._page(stream, said.since_seq, last))
 
-    def _page(self, stream: Stream, since: int) -> tuple[Signal, ...]:
-        """Return the signals that follow `since`, as many as one answer takes; at least one."""
-        now_ms = self._clocks(stream.exchange).now_ms()
-        signals: list[Signal] = []
-        size, at = 0, since
-        while entries := self._outbox.signals(stream, at, min(_READ, MOST_SIGNALS - len(signals))):
-            for entry in entries:
-                said = payload.replayed(entry, self._outbox.epoch, now_ms)
-                size += len(payload.encode(said))
-                if signals and size > MOST_BYTES:
-                    return tuple(signals)
-                signals.append(said)
-            at = signals[-1].seq
-        return tuple(signals)
+    def _page(self, stream: Stream, since: int, last: int) -> Iterator[list[Signal]]:
+        """Yield what follows `since` up to `last`, a few signals at a time."""
+        clock, epoch = self._clocks(stream.exchange), self._outbox.epoch
+        while since < last and (entries := self._outbox.signals(stream, since, _READ)):
+            now_ms = clock.now_ms()
+            some = [payload.replayed(entry, epoch, now_ms) for entry in entries]
+            since = some[-1].seq
+            yield [signal for signal in some if signal.seq <= last]
+
+
+class Answer:
+    """An answer in the making, in steps that are short enough for a loop that has more to do."""
+
+    def __init__(self, asked: Question, said: Replay, signals: Iterator[list[Signal]]) -> None:
+        self._asked = asked
+        self._said = said
+        self._coming = signals
+        self._signals: list[Signal] = []
+        self._size = 0
+
+    def more(self) -> bool:
+        """Read some signals more, at least one at first; False when there is enough of them."""
+        some = next(self._coming, None)
+        if some is None:
+            return False
+        for signal in some:
+            self._size += len(payload.encode(signal))
+            full = self._size > MOST_BYTES or len(self._signals) == MOST_SIGNALS
+            if self._signals and full:
+                return False
+            self._signals.append(signal)
+        return True
+
+    def message(self) -> Message:
+        """Return it as it is now."""
+        reached = self._signals[-1].seq if self._signals else self._said.since_seq
+        said = msgspec.structs.replace(
+            self._said,
+            signals=tuple(self._signals),
+            complete=self._said.error is None and reached >= self._said.last_seq,
+        )
+        return Message(self._asked.topic, payload.encode(said), correlation=self._asked.property)
+
+
+def _refusal(asked: Question, epoch: str, error: str) -> Replay:
+    request = asked.asked
+    return Replay(
+        stream=request.stream if request else "",
+        epoch=epoch,
+        since_seq=request.since_seq if request else 0,
+        last_seq=0,
+        first_kept=None,
+        signals=(),
+        complete=False,
+        correlation=asked.text,
+        error=error,
+        retry_after_s=asked.retry_after_s,
+    )
 
 
 def _stream(path: str) -> Stream | None:

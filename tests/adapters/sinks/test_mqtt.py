@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -45,7 +45,13 @@ def quick(port: int, **changes: object) -> MqttSettings:
 class Running:
     """A sink at work, and the fakes around it."""
 
-    def __init__(self, settings: MqttSettings, outbox: MemoryOutbox, clock: FixedClock) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        outbox: MemoryOutbox,
+        clock: FixedClock,
+        streams: Sequence[Stream] = (),
+    ) -> None:
         self.outbox = outbox
         self.board = Board()
         self.acked: list[Entry] = []
@@ -53,6 +59,7 @@ class Running:
             settings,
             lambda _exchange: clock,
             lambda: {"version": "1"},
+            streams=streams,
             instance="test-1",
             on_acked=lambda entries, _at: self.acked.extend(entries),
         )
@@ -481,6 +488,241 @@ def test_heads_are_said_again_on_every_connection_and_in_between(tmp_path):
             assert not sink.acked
 
     with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def states(got: list[aiomqtt.Message], stream: Stream = BTC) -> list[tuple[object, object]]:
+    """Return state and reason of a stream's heads as they came."""
+    heads = bodies(got, f"/head/{stream.path}")
+    return [(head["stream_state"], head["stream_reason"]) for head in heads]
+
+
+def test_a_head_is_said_again_at_once_when_its_stream_does_otherwise(tmp_path):
+    """A consumer that latches the head's side learns in time that nothing is decided any more."""
+
+    async def scenario(port: int) -> None:
+        made = Decisions()
+        entries = [made.make(Side.LONG), made.make(Side.FLAT, ETH)]
+        async with subscriber(port) as got, running(quick(port), entries) as sink:
+            await sink.well()
+            await until(lambda: states(got) and states(got, ETH))
+            for number, state in enumerate(StreamState):
+                sink.board.note(StreamHealth(BTC, state, f"reason {number}"))
+                said = (state.value, f"reason {number}")
+                await until(lambda said=said: states(got)[-1] == said)
+            (head, *_) = bodies(got, f"/head/{BTC.path}")[-1:]
+            assert (head["side"], head["last_signal_seq"]) == ("long", 1)
+            assert len(states(got, ETH)) == 1
+            sink.board.note(StreamHealth(Stream("binance", "NEW", "1m"), StreamState.LIVE, ""))
+            sink.board.note(StreamHealth(ETH, StreamState.LIVE, ""))
+            await until(lambda: states(got, ETH)[-1] == ("live", ""))
+            assert not bodies(got, "/head/binance/NEW")
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_no_head_goes_on_saying_live_after_the_end(tmp_path):
+    """First the status says offline, then each head that its stream is not served; all retained."""
+    streams = [Stream("binance", f"S{number}", "1m") for number in range(250)]
+
+    async def scenario(port: int) -> None:
+        made = Decisions()
+        entries = [made.make(Side.LONG, stream) for stream in streams]
+        async with tap(port) as wire:
+            async with running(quick(wire.port), entries) as sink:
+                for stream in streams:
+                    sink.board.note(StreamHealth(stream, StreamState.LIVE, ""))
+                await sink.delivered()
+                await until(lambda: len({s.topic for s in wire.topics("/head/")}) == 250)
+                wire.said.clear()
+            assert wire.said[0].topic == "candled/status"
+            assert {said.payload["stream_state"] for said in wire.said[1:]} == {None}
+            assert {said.payload["stream_reason"] for said in wire.said[1:]} == {"stopped"}
+            assert len(wire.said) == 251
+        async with subscriber(port, "candled/head/#") as got:
+            await until(lambda: len(got) == 250)
+            assert {json.loads(message.payload)["stream_state"] for message in got} == {None}
+            assert {message.retain for message in got} == {True}
+            assert {message.properties.MessageExpiryInterval > 0 for message in got} == {True}
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_a_head_of_a_stream_that_is_no_longer_served_says_so(tmp_path):
+    """The journal still has its decisions; the board knows nothing of it."""
+
+    async def scenario(port: int) -> None:
+        made = Decisions()
+        outbox = MemoryOutbox([made.make(Side.LONG), made.make(Side.SHORT, ETH)])
+        outbox.mark("mqtt", 2)
+        async with subscriber(port) as got:
+            sink = Running(quick(port), outbox, FixedClock(EVENING_MS))
+            sink.board.note(StreamHealth(BTC, StreamState.LIVE, ""))
+            try:
+                await until(lambda: states(got) and states(got, ETH))
+                assert set(states(got)) == {("live", "")}
+                assert states(got, ETH) == [(None, "")]
+            finally:
+                await ended(sink.task)
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+def test_the_last_word_is_why_the_service_ends(tmp_path):
+    """The status and the heads say what failed elsewhere, and not that all was stopped."""
+
+    async def scenario(port: int) -> None:
+        async with subscriber(port) as got:
+            async with running(quick(port), Decisions().some(1)) as sink:
+                await sink.well()
+                sink.board.fail("decider", RuntimeError("the journal is full"))
+            why = "decider failed: RuntimeError: the journal is full"
+            await until(lambda: (None, why) in states(got))
+            last = bodies(got, "/status")[-1]
+            assert (last["state"], last["reasons"]) == ("offline", [why])
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_sink_that_fails_itself_says_so_before_it_ends(tmp_path, cancelled):
+    """The broker need not say the will instead, also when others have failed meanwhile."""
+
+    class Full(MemoryOutbox):
+        full = False
+
+        def mark(self, sink: str, position: int) -> None:
+            if self.full:
+                raise RuntimeError(f"{sink} cannot mark {position}")
+            super().mark(sink, position)
+
+    streams = [Stream("binance", f"S{number}", "1m") for number in range(150)]
+
+    async def scenario(port: int) -> None:
+        made = Decisions()
+        async with subscriber(port) as got:
+            outbox = Full([made.make(Side.LONG, stream) for stream in streams])
+            sink = Running(quick(port), outbox, FixedClock(EVENING_MS))
+            await sink.well()
+            await sink.delivered()
+            outbox.full = True
+            outbox.add(made.make(Side.LONG))
+            await until(lambda: sink.board.failure)
+            if cancelled:
+                sink.task.cancel()
+            done, _ = await asyncio.wait([sink.task], timeout=5)
+            assert done
+            assert sink.task.cancelled() is cancelled
+            assert cancelled or "cannot mark 151" in repr(sink.task.exception())
+
+            def retired(stream: Stream) -> bool:
+                return any("cannot mark" in str(why) for _, why in states(got, stream))
+
+            await until(lambda: all(map(retired, streams)))
+            last = bodies(got, "/status")[-1]
+            assert last["state"] == "offline"
+            assert "cannot mark 151" in str(last["reasons"])
+            assert last["since"] is not None
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+# --- digests
+
+
+def test_a_close_is_told_in_one_message_after_its_signals(tmp_path):
+    """When all have decided; not retained, gone after a bar, only the first at QoS 1."""
+    streams = [Stream("binance", f"S{number}", "1m") for number in range(30)]
+
+    async def scenario(port: int) -> None:
+        made = Decisions()
+        clock = FixedClock(EVENING_MS + 60_000)
+        async with tap(port) as wire, subscriber(port) as got:
+            sink = Running(quick(wire.port), MemoryOutbox(), clock, streams)
+            try:
+                await sink.well()
+                for close in (1, 2):
+                    sides = [Side.LONG, Side.FLAT, Side.NO_DECISION]
+                    entries = [made.make(sides[i % 3], s) for i, s in enumerate(streams)]
+                    sink.outbox.add(*entries[:10])
+                    await sink.delivered()
+                    sink.outbox.add(*entries[10:])
+                    await until(lambda close=close: len(bodies(got, "/digest/")) == close)
+                    topics = [said.topic for said in wire.said]
+                    at = topics.index("candled/digest/binance/1m")
+                    assert sum("/signal/" in topic for topic in topics[:at]) == 10
+                    wire.said.clear()
+                    digest = bodies(got, "/digest/")[-1]
+                    lines = digest.pop("decisions")
+                    assert [line["id"] for line in lines] == [e.decision.id for e in entries]
+                    assert [line["seq"] for line in lines] == [e.seq for e in entries]
+                    assert lines[2] == {
+                        "id": entries[2].decision.id,
+                        "symbol": "S2",
+                        "side": "no_decision",
+                        "reason": "warmup",
+                        "probabilities": None,
+                        "seq": None,
+                        "price": 93576.01,
+                        "regime": 1,
+                    }
+                    opened = EVENING_MS + (close - 1) * 60_000
+                    assert digest == {
+                        "schema": "candled.digest/1",
+                        "epoch": "epoch-1",
+                        "exchange": "binance",
+                        "interval": "1m",
+                        "bar_open": f"2025-01-01T00:0{close - 1}:00Z",
+                        "bar_close": f"2025-01-01T00:0{close}:00Z",
+                        "bar_open_ms": opened,
+                        "bar_close_ms": opened + 60_000,
+                        "part": 1,
+                        "decided": 30,
+                        "expected": 30,
+                        "published_at": "2025-01-01T00:01:00Z",
+                    }
+                messages = [m for m in got if "/digest/" in str(m.topic)]
+                assert [m.qos for m in messages] == [1, 0]
+                assert [m.retain for m in messages] == [False, False]
+                assert {m.properties.MessageExpiryInterval for m in messages} == {60}
+            finally:
+                await ended(sink.task)
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_who_may_not_write_digests_still_delivers(tmp_path, digest):
+    """A broker that ends the connection over one gets none for ever longer; or they are off."""
+    acl = tmp_path / "acl"
+    lines = [f"topic write candled/{part}/#" for part in ("signal", "head", "status", "info")]
+    acl.write_text("\n".join(["topic read #", *lines]) + "\n")
+    acl.chmod(0o700)
+
+    async def scenario(port: int) -> None:
+        made, clock = Decisions(), FixedClock(EVENING_MS + 60_000)
+        sink = Running(quick(port, digest=digest), MemoryOutbox(), clock, [BTC])
+        try:
+            await sink.well()
+            for _ in range(20):
+                clock.now += 60_000
+                sink.outbox.add(made.make(Side.LONG))
+                await sink.delivered()
+                await sink.well()
+            refusals = {text for _, text in sink.board.reports if text and "refused" in text}
+            ends = sum(problem is not None for _, problem in sink.board.reports)
+            assert ends == (2 if digest else 1)  # at first there is no connection yet
+            assert any("candled/digest/binance/1m" in text for text in refusals) is digest
+        finally:
+            await ended(sink.task)
+
+    with mosquitto(tmp_path, conf=f"acl_file {acl}") as broker:
         asyncio.run(scenario(broker.port))
 
 

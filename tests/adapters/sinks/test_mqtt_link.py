@@ -227,6 +227,27 @@ def test_a_link_hears_what_others_ask_and_where_they_want_the_answer(tmp_path: P
                           correlation=b"17")  # fmt: skip
 
 
+@needs_mosquitto
+def test_who_is_cancelled_in_the_moment_of_the_grant_learns_of_it(tmp_path: Path):
+    """The end of the service would wait for the listener for ever otherwise."""
+
+    async def scenario(port: int) -> None:
+        async with Link(MqttSettings("127.0.0.1", port), WILL) as link:
+            listening = asyncio.ensure_future(link.listen("candled/replay/request"))
+            granted = link._client.on_subscribe
+
+            def grant_and_cancel(*answer: object) -> None:
+                granted(*answer)
+                listening.cancel()
+
+            link._client.on_subscribe = grant_and_cancel
+            await asyncio.wait([listening], timeout=5)
+            assert listening.cancelled()
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
 def test_listening_where_we_may_not_is_told_with_the_mend():
     """A refused subscription is an error that names the topic and the right that is missing."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -215,40 +218,43 @@ def test_signals_go_on_where_answers_may_not_be_written(tmp_path):
         asyncio.run(scenario(broker.port))
 
 
+def documented(program: str, port: int) -> list[str]:
+    """Return the command of docs/topics.md that begins with `program`, for this port."""
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        pytest.skip(f"no {program} here: apt-get install mosquitto-clients")
+    docs = Path(__file__).parents[3] / "docs/topics.md"
+    (line,) = re.findall(
+        rf"^    {program} (.*)", docs.read_text().replace("\\\n", ""), re.MULTILINE
+    )
+    return [path, "-p", str(port), *shlex.split(line.removesuffix("&"))]
+
+
 @needs_mosquitto
 def test_the_documented_commands_work(tmp_path):
     """What docs/topics.md tells people to type asks for signals and shows the answer."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    sub, pub = (shutil.which(f"mosquitto_{name}", path=path) for name in ("sub", "pub"))
-    if sub is None or pub is None:
-        pytest.skip("no mosquitto_pub and mosquitto_sub here: apt-get install mosquitto-clients")
 
     async def scenario(port: int) -> None:
         async with working(quick(port)) as world:
-            world.outbox.add(*Decisions().some(3))
+            world.outbox.add(*Decisions().some(19))
             await world.delivered()
-            at = ["-p", str(port), "-V", "mqttv5"]
             listen = await asyncio.create_subprocess_exec(
-                sub, *at, "-t", f"{RESPONSE}/me", "-C", "1", "-W", "5",
+                *documented("mosquitto_sub", port), "-C", "1", "-W", "5",
                 stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:
-                said = '{"stream": "binance/BTCUSDT/1m", "since_seq": 1}'
-                command = [
-                    pub, *at, "-t", REQUEST, "-q", "1", "-m", said,
-                    "-D", "publish", "response-topic", f"{RESPONSE}/me",
-                    "-D", "publish", "correlation-data", "1",
-                ]  # fmt: skip
+                ended_now = asyncio.ensure_future(listen.wait())
                 while listen.returncode is None:  # until it has subscribed
-                    await asyncio.to_thread(subprocess.run, command, check=True)
-                    await asyncio.wait({asyncio.ensure_future(listen.wait())}, timeout=0.1)
+                    ask = documented("mosquitto_pub", port)
+                    await asyncio.to_thread(subprocess.run, ask, check=True)
+                    await asyncio.wait({ended_now}, timeout=0.1)
                 assert listen.stdout is not None
                 answer = json.loads(await listen.stdout.read())
             finally:
                 if listen.returncode is None:
                     listen.kill()
                     await listen.wait()
-            assert (seqs(answer), answer["correlation"]) == ([2, 3], "1")
+            assert (seqs(answer), answer["correlation"]) == ([18, 19], "1")
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(scenario(broker.port))

@@ -95,6 +95,15 @@ def test_few_clients_are_remembered_however_many_ask():
     assert 100 < most <= 50 + 20 * 5 + 1
 
 
+def test_one_that_asks_for_ever_does_not_keep_the_others_remembered():
+    """They are forgotten in the order of their last grants, not of their first."""
+    limiter = Limiter(Rate(10, 2), Rate(50, 20))
+    for number in range(5_000):
+        limiter.ask("steady", number / 10)
+        limiter.ask(f"client {number}", number / 10)
+        assert len(limiter) <= 50 + 20 * 5 + 1
+
+
 @given(CALLS)
 def test_nobody_gains_by_being_forgotten(calls: list[tuple[str, float]]):
     """Grants are the same as those of a table that forgets nobody."""

@@ -47,11 +47,18 @@ def desk(entries: list[Entry], *served: Stream) -> Desk:
     return Desk(TOPICS, MemoryOutbox(entries), served or (BTC,), lambda _: FixedClock(NOW))
 
 
+def made(desk: Desk, asked: Question) -> Message:
+    answer = desk.begin(asked)
+    while answer.more():
+        pass
+    return answer.message()
+
+
 def answered(desk: Desk, heard: Heard, now_s: float = 0.0) -> tuple[Message, Said]:
     """Return the answer as a message, and its payload."""
     asked = desk.take(heard, now_s)
     assert asked is not None
-    message = desk.answer(asked)
+    message = made(desk, asked)
     said: Said = json.loads(message.payload)
     return message, said
 
@@ -64,8 +71,8 @@ def seqs(said: Said) -> list[int]:
 
 def mixed(count: int, stream: Stream = BTC) -> list[Entry]:
     """Return `count` entries of which every second is a signal."""
-    made = Decisions()
-    return [made.make(Side.LONG if i % 2 else Side.FLAT, stream) for i in range(count)]
+    decisions = Decisions()
+    return [decisions.make(Side.LONG if i % 2 else Side.FLAT, stream) for i in range(count)]
 
 
 def test_the_answer_holds_what_was_missed_for_the_record():
@@ -146,6 +153,26 @@ def test_numbers_of_another_epoch_count_from_the_beginning(fields, since, expect
     _, said = answered(desk(Decisions().some(4)), request(**fields))
     assert (said["since_seq"], seqs(said), said["complete"]) == (since, expected, True)
     assert (said["epoch"], said["error"]) == ("epoch-1", None)
+
+
+def test_what_is_decided_while_an_answer_is_made_is_no_part_of_it():
+    """It has not been delivered; nor is what is pruned meanwhile waited for."""
+    decisions = Decisions()
+    outbox = MemoryOutbox(decisions.some(20))
+    clerk = Desk(TOPICS, outbox, (BTC,), lambda _: FixedClock(NOW))
+    asked = question(request(), TOPICS)
+    answer = clerk.begin(asked)
+    while answer.more():
+        outbox.add(decisions.make(Side.LONG))
+    said = json.loads(answer.message().payload)
+    assert (seqs(said), said["last_seq"], said["complete"]) == (list(range(1, 21)), 20, True)
+    answer = clerk.begin(asked)
+    assert answer.more()
+    outbox.entries.clear()
+    while answer.more():
+        pass
+    said = json.loads(answer.message().payload)
+    assert (len(seqs(said)) < 20, said["complete"]) == (True, False)
 
 
 def test_what_is_no_longer_kept_shows():
@@ -312,7 +339,7 @@ def test_nothing_that_is_heard_is_an_error_here(body, topic, data):
     except NowhereError:
         return
     assert isinstance(asked, Question)
-    message = clerk.answer(asked)
+    message = made(clerk, asked)
     assert message.topic.startswith("candled/replay/response/")
     assert not message.retain
     assert json.loads(message.payload)["schema"] == "candled.replay/1"
@@ -331,7 +358,7 @@ def test_who_asks_too_often_is_told_when_to_come_back_but_not_for_ever():
     told = [clerk.take(request(data=b"7"), 0.0) for _ in range(100)]
     assert [one is not None for one in told] == [True] * 5 + [False] * 95
     assert told[0] is not None
-    message = clerk.answer(told[0])
+    message = made(clerk, told[0])
     said = json.loads(message.payload)
     assert (said["error"], said["retry_after_s"]) == ("asked too often; ask again later", 0.5)
     assert (said["signals"], said["complete"], said["correlation"]) == ([], False, "7")
