@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak fuzz fuzz-atheris matrix unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak fuzz fuzz-atheris matrix protocol unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -28,6 +28,9 @@ fuzz-atheris: $(VENV)/.dev ## the same led by coverage, where atheris is install
 
 matrix: $(VENV)/.dev ## every venue against every misbehaviour, as a table
 	$(BIN)/python tests/contract/print_matrix.py $(ROWS)
+
+protocol: $(VENV)/.dev ## the schemas of what is said over MQTT, written anew into docs/protocol
+	$(BIN)/python -m candled_adapters.protocol.schema docs/protocol
 
 unit: ## the systemd unit, judged by systemd itself
 	systemd-analyze security --offline=true --threshold=25 --no-pager systemd/candled.service

@@ -25,9 +25,14 @@ from candled.journal import (
     open_journal,
     pruning,
 )
-from candled.ports import Entry
+from candled.ports import Entry, History
 from fakes import until
 from journals import BTC, ETH, FILE, START, bar, closed, commit, decided, opened
+from models import lane
+from test_service import HISTORY as HISTORY_OF_MODEL
+from test_service import RecordedFeed, Run, alone, of, series, serve
+from test_service import closed as closed_bar
+from test_verification import FIRST, Daemon
 
 SINKS = ("mqtt", "log")
 HISTORY = {BTC: 3, ETH: 5}
@@ -346,3 +351,54 @@ def test_the_housekeeper_prunes_after_the_journal_grew(
             await asyncio.gather(keeping, return_exceptions=True)
 
     asyncio.run(body())
+
+
+# --- who rests on it
+
+
+def test_what_is_left_can_be_decided_again(tmp_path: Path):
+    """`verify --live` compares every decision that is kept: the bars behind it are kept too."""
+    running = Daemon(tmp_path)
+    try:
+        running.journal.mark("mqtt", 60)
+        with running.journal.pruning(KEEP_HOURS * HOUR, ["mqtt"], {BTC: FIRST, ETH: FIRST}) as (
+            streams,
+            step,
+        ):
+            for stream in streams:
+                while step(stream):
+                    pass
+        text, ok = running.verify()
+        assert ok
+        assert text.splitlines() == [
+            "binance/BTCUSDT/1h: 7 decisions, 7 compared, 0 differ, 0 of them in their side",
+            "binance/ETHUSDT/1h: 7 decisions, 7 compared, 0 differ, 0 of them in their side",
+            "ok: 2 streams, 14 decisions, 14 made again, 0 differ, 0 could not be made again",
+        ]
+        assert len(running.journal.bars(BTC, 9_999)) == FIRST + 7
+    finally:
+        running.journal.close()
+
+
+def test_a_service_goes_on_after_pruning_as_if_nothing_had_gone(tmp_path: Path):
+    """Its windows after a restart give the same decisions, though the listing's bars are gone."""
+    spare = 30
+    listed = History(BTC, series(BTC)[:HISTORY_OF_MODEL], from_listing=True)
+    bars = [closed_bar(BTC, one) for one in series(BTC)[HISTORY_OF_MODEL:]]
+    wanted = alone(lane(BTC), HISTORY_OF_MODEL, HISTORY_OF_MODEL + len(bars))
+
+    async def tidy(run: Run) -> None:
+        await run.decided(spare)
+        run.journal.mark("mqtt", spare)
+        removed = prune(run.journal, "mqtt", history={BTC: HISTORY_OF_MODEL})
+        assert removed > spare / 2
+        assert not run.journal.from_listing(BTC)
+
+    serve(tmp_path, RecordedFeed([listed, *bars[:spare]]), during=tidy, lanes=[lane(BTC)])
+    feed = RecordedFeed(bars[spare:])
+    serve(tmp_path, feed, during=lambda run: run.decided(len(bars)), lanes=[lane(BTC)])
+    assert feed.resumes[0].history == 0
+    with opened(tmp_path) as journal:
+        kept = of(journal.after(0, 9_999), BTC)
+    assert kept == wanted[-len(kept) :]
+    assert len(kept) > len(bars) - spare

@@ -142,10 +142,13 @@ class Service:
 
     def _recover(self) -> dict[str, list[Resume]]:
         """Fill the windows from the journal; say where each feed takes up."""
+        if self._journal.lost:
+            log.error("decisions lost", count=self._journal.lost, new_epoch=self._journal.epoch)
         resumes: dict[str, list[Resume]] = {feed.exchange: [] for feed in self._feeds}
         for stream in self._engine.streams:
             need = self._engine.history(stream)
             bars = self._journal.bars(stream, need)
+            self._journal.check_window(stream, bars, need)
             from_listing = self._journal.from_listing(stream)
             whole = len(bars) >= need or (from_listing and len(bars) > 0)
             if whole:

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
+from candled.journal.progress import Progress
 from candled.journal.schema import VERSION, tables_since
 from candled.journal.sums import row_sum
 
@@ -71,8 +72,11 @@ class JournalUnavailableError(JournalError):
 class Database:
     """The open file. Use `open_database` to get one."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[str]) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: IO[str], progress: Progress
+    ) -> None:
         self.path = path
+        self.progress = progress
         self.connection = connection
         self._lock = lock
         self.turn = threading.RLock()
@@ -119,6 +123,7 @@ class Database:
     def close(self) -> None:
         """Close the file and let go of the lock."""
         self.connection.close()
+        self.progress.close()
         self._lock.close()
 
 
@@ -127,21 +132,30 @@ def open_database(folder: Path) -> Database:
 
     Raises JournalLockedError when another process has it, JournalError when it cannot be used.
     """
-    try:
+    with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / FILE).resolve()  # by whatever name: one journal has one lock
         lock = _locked(path.parent)
+    try:
+        with told(path):
+            connection = _connected(path)
+        with _usable(folder):
+            return Database(path, connection, lock, Progress(path.parent))
+    except BaseException:
+        lock.close()
+        raise
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Tell what is wrong with the folder in our words."""
+    try:
+        yield
     except OSError as error:
         kind = JournalUnavailableError if error.errno in _NO_ROOM else JournalError
         raise kind(
             f"{folder}: cannot be used for state: {error.strerror}; name a folder to write in"
         ) from error
-    try:
-        with told(path):
-            return Database(path, _connected(path), lock)
-    except BaseException:
-        lock.close()
-        raise
 
 
 def _locked(folder: Path) -> IO[str]:
@@ -192,6 +206,11 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
         _bring_up_to_date(connection, version)
 
 
+def new_epoch() -> str:
+    """Draw the name of an epoch."""
+    return secrets.token_hex(8)
+
+
 def check_version(path: Path, version: int) -> None:
     """Refuse a journal that this candled cannot read.
 
@@ -205,7 +224,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     """Make a new file, or one of an earlier version, a journal of this one; all or nothing."""
     connection.executescript(f"BEGIN IMMEDIATE; {tables_since(version)}")
     if version == 0:
-        connection.execute("INSERT INTO meta VALUES ('epoch', ?, NULL)", (secrets.token_hex(8),))
+        connection.execute("INSERT INTO meta VALUES ('epoch', ?, NULL)", (new_epoch(),))
     else:
         connection.execute(_SUMMED_AFTER)
     for statement in _SUM_UP:
@@ -225,6 +244,8 @@ def told(path: Path) -> Iterator[None]:
             raise JournalUnavailableError(
                 f"{path}: {error}; check the disk and the folder's permissions"
             ) from error
+        raise damaged(path, error) from error
+    except UnicodeDecodeError as error:  # of what SQLite quotes when it complains
         raise damaged(path, error) from error
 
 

@@ -1,4 +1,7 @@
-"""Are all of them there? Entries have no holes between their numbers, but for what was pruned."""
+"""Are all of them there? Entries have no holes between their numbers, but for what was pruned.
+
+Pure: says what is missing, and leaves what follows to who asked.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +45,16 @@ def missing_seq(
         complete = seqs == list(range(first, end + 1))
         complete = complete and (first == after_seq + 1 or pruned > 0)
     return None if complete else f"{stream.path}: a signal after number {after_seq} is missing"
+
+
+def contradiction(newest: Entry, of_newest_bar: Entry, last_seq: int) -> str | None:
+    """Say what does not fit between a stream's newest entries and its newest number."""
+    path = newest.decision.stream.path
+    if newest.last_seq != last_seq:
+        return f"{path}: its newest signal is number {last_seq}, not {newest.last_seq}"
+    corrects = newest.decision.revision > 0
+    if newest is not of_newest_bar and not (
+        corrects and newest.decision.bar_open < of_newest_bar.decision.bar_open
+    ):
+        return f"{path}: its newest decision is not about its newest bar"
+    return None

@@ -18,7 +18,7 @@ from candled.journal.journal import Journal
 _PAUSE_S: Final = 1.0
 _PRUNE_EVERY_S: Final = 3_600.0
 #: Rows that are removed until the write-ahead log is emptied.
-_ROWS_UNTIL_EMPTIED: Final = 10_000
+_ROWS_UNTIL_EMPTIED: Final = 1_000
 
 Report = Callable[[str, str | None], None]
 

@@ -15,12 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from candled.core.bar import Bar, Bars, Stream, iso
+import numpy as np
+
+from candled.core.bar import Bar, Bars, Interval, Stream, iso
 from candled.core.decision import BarClosed, BarRevised, Decision, Source
 from candled.journal import statements
-from candled.journal.database import Database, JournalError, damaged, open_database
+from candled.journal.database import Database, JournalError, damaged, new_epoch, open_database
 from candled.journal.delivery import Deliveries
-from candled.journal.holes import missing_position, missing_seq
+from candled.journal.holes import contradiction, missing_position, missing_seq
 from candled.journal.looking import Look
 from candled.journal.pruning import Pruner, Retention
 from candled.journal.revising import Affected, affected
@@ -52,6 +54,10 @@ class Journal:
         self._of_newest_bar: dict[Stream, Entry] = {}
         for entry in look.entries(statements.LATEST_ENTRIES):
             self._look_at(entry)
+        self._check_latest()
+        self.lost = self._count_lost()
+        """How many decisions of before are gone, since the newest commits were; mostly 0."""
+        self._bars_are_sound = False
         self._grown = asyncio.Event()
 
     @property
@@ -126,6 +132,20 @@ class Journal:
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
         return self._look.newest_bars(self._streams.of(stream).key, count)
+
+    def check_window(self, stream: Stream, bars: Bars, count: int) -> None:
+        """Raise JournalError when `bars` found fewer than `count`, or gaps, for a bad reason.
+
+        Rows that a damaged page hides leave a gap, or an early end, like any other. So these are a
+        reason to look at the structure of the table, once; it takes a second for a million bars.
+        """
+        even = (np.diff(bars.open_time) == Interval(stream.interval).typical_ms).all()
+        if self._bars_are_sound or not len(bars) or (even and len(bars) >= count):
+            return
+        found = self._db.rows("PRAGMA quick_check(bars)")
+        if found != [("ok",)]:
+            raise damaged(self._db.path, f"bars are damaged: {found[0][0]}")
+        self._bars_are_sound = True
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
@@ -272,8 +292,33 @@ class Journal:
         self._tail.extend(entries)
         if entries:
             self._last = entries[-1].position
+            self._db.progress.note(self.epoch, self._last)
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+
+    def _check_latest(self) -> None:
+        """Refuse what contradicts itself: each is found on another way through the file."""
+        for stream in self._streams:
+            last_seq = self._streams.of(stream).last_seq
+            newest = self._newest.get(stream)
+            if newest is not None:
+                self._refuse(contradiction(newest, self._of_newest_bar[stream], last_seq))
+            elif last_seq:
+                self._refuse(f"{stream.path}: its newest decision is missing")
+        newest_position = max((e.position for e in self._newest.values()), default=0)
+        if newest_position != self._last:
+            self._refuse(f"decision {max(newest_position, self._last)} is not where it should be")
+
+    def _count_lost(self) -> int:
+        """Return how many decisions are gone; a new epoch begins then, since numbers come again."""
+        epoch, position = self._db.progress.read()
+        lost = max(0, position - self._last) if epoch == self.epoch else 0
+        if lost:
+            self.epoch = new_epoch()
+            with self._db.transaction():
+                self._db.write(statements.SET_EPOCH, [(self.epoch,)])
+        self._db.progress.note(self.epoch, self._last)
+        return lost
 
     def _refuse(self, missing: str | None) -> None:
         if missing:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from candled.core.bar import Bars
 from candled.journal.database import damaged
 from candled.journal.rows import bars_of, entry_of, table_of
-from candled.journal.statements import FIRST_DECIDED, NEWEST_BARS, NO_SUM, SUM
+from candled.journal.statements import DECIDED_BARS, FIRST_DECIDED, NEWEST_BARS, NO_SUM, SUM
 from candled.journal.sums import WrongSumError, bar_sums, check_row
 from candled.ports import Entry
 
@@ -59,8 +59,22 @@ class Look:
             return [self._entry(row) for row in self._rows(sql, values)]
 
     def newest_bars(self, stream: int, count: int) -> Bars:
-        """Return the newest `count` bars of a stream, oldest first; checked like entries."""
-        return bars_of(self.table(stream, NEWEST_BARS, (count,))[::-1])
+        """Return the newest `count` bars of a stream, oldest first; checked like entries.
+
+        Raises JournalError also where one is missing that was decided on.
+        """
+        bars = bars_of(self.table(stream, NEWEST_BARS, (count,))[::-1])
+        if self._summed:
+            self._check_decided(stream, bars)
+        return bars
+
+    def _check_decided(self, stream: int, bars: Bars) -> None:
+        start = int(bars.open_time[0]) if len(bars) else 0
+        decided = {at for (at,) in self._asked.rows(DECIDED_BARS, (stream, start))}
+        if lost := decided.difference(bars.open_time.tolist()):
+            raise damaged(
+                self._asked.path, f"the bar of stream {stream} that opens at {min(lost)} is missing"
+            )
 
     def table(self, stream: int, sql: str, values: Sequence[int] = ()) -> NDArray[np.float64]:
         """Return bars as a table of their cells."""
@@ -68,6 +82,9 @@ class Look:
         with self._believed():
             table = table_of([row[:-1] for row in rows])
             self._check_bars(stream, table, [row[-1] for row in rows])
+            steps = np.diff(table[:, 0])
+            if not ((steps > 0).all() or (steps < 0).all()):
+                raise WrongSumError(f"bars of stream {stream} are out of order")
         return table
 
     def first_decided(self, stream: int, start: int) -> int | None:

@@ -23,7 +23,7 @@ from candled.journal.streams import Streams
 #: and with that how far back it may revise.
 REVISABLE: Final = 256
 #: Rows that go in one step.
-STEP: Final = 200
+STEP: Final = 50
 #: First decisions in a stream's order of bars are its first made; a correction may come later.
 #: Among so many rows there is one that is not a correction.
 _LOOKAHEAD: Final = 64

@@ -53,6 +53,7 @@ LATEST_ENTRIES: Final = (
     " OR position IN (SELECT (SELECT position FROM decisions WHERE stream = streams.id"
     " ORDER BY bar_open DESC, revision DESC LIMIT 1) FROM streams) ORDER BY position"
 )
+DECIDED_BARS: Final = "SELECT bar_open FROM decisions WHERE stream = ? AND bar_open >= ?"
 FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND bar_open >= ?"
 #: Of each slot the newest comes last.
 ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
@@ -63,6 +64,7 @@ SET_STREAM: Final = (
     " ON CONFLICT (id) DO UPDATE SET from_listing = excluded.from_listing,"
     " last_seq = excluded.last_seq, sum = excluded.sum"
 )
+SET_EPOCH: Final = "INSERT OR REPLACE INTO meta VALUES ('epoch', ?, row_sum('epoch', ?1))"
 
 #: What pruning asks.
 SET_PRUNED: Final = "INSERT OR REPLACE INTO meta VALUES ('pruned', ?, row_sum('pruned', ?1))"
