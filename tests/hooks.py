@@ -50,6 +50,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     close: bool = False
+    stall: bool = False
+    """The end of the body never comes."""
     endless: bool = False
     """The body comes again and again, and no end of it was promised."""
 
@@ -110,6 +112,10 @@ class Receiver:
                 writer.write(_head(reply, len(reply.body) + 10) + reply.body)
                 await writer.drain()
             writer.transport.abort()
+            return False
+        if reply.stall:
+            writer.write(_head(reply, len(reply.body) + 1) + reply.body)
+            await reader.read()
             return False
         if reply.endless:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")

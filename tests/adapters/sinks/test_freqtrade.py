@@ -247,6 +247,16 @@ def test_an_entry_whose_answer_was_lost_is_not_made_twice(stays):
     assert scene.outbox.refused == []
 
 
+def test_an_entry_of_a_process_that_died_is_not_made_twice():
+    """Even if its trade was opened and closed before the next process looked."""
+    bot, scene, long = Bot(), Scene(), Decisions().make(Side.LONG)
+    tag = f"candled:{long.decision.id}"
+    bot.trades.append({"trade_id": 1, "pair": "BTC/USDT", "is_open": False, "enter_tag": tag})
+    play(scene, bot, long)
+    assert bot.bought == []
+    assert scene.outbox.refused == []
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(["ok", "lost", "500", "429"]), max_size=6), st.booleans())
 def test_whatever_is_lost_on_the_way_a_signal_is_bought_once(fates, adjusts):

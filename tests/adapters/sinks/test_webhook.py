@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from candled.core.decision import Side
+from candled_adapters.sinks import webhook_wire
 from candled_adapters.sinks.couriers import PostCourier, Wording, read_wording
 from candled_adapters.sinks.orders import Wanted
 from candled_adapters.sinks.retrying import Backoff
@@ -39,7 +40,7 @@ class Scene:
     settings: WireSettings | None = None
     wording: Wording = field(default_factory=Wording)
     wanted: Wanted = field(default_factory=Wanted)
-    timeout: float = 2.0
+    timeout: float = 5.0
     open: Callable | None = None
 
     @asynccontextmanager
@@ -63,7 +64,7 @@ class Scene:
 
     async def done(self) -> None:
         last = self.outbox.entries[-1].position
-        await until(lambda: self.outbox.position(NAME) >= last, what="everything is marked")
+        await until(lambda: self.outbox.position(NAME) >= last, 15, "everything is marked")
 
 
 def scene(*entries, **more) -> Scene:
@@ -222,6 +223,15 @@ def test_a_redirect_is_not_followed():
     assert "redirects" in setting.outbox.refused[0][2]
 
 
+def test_a_proxy_of_the_environment_sees_nothing(monkeypatch):
+    """Nobody configured it for orders; they go to their target alone."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    assert len(once(scene(Decisions().make())).requests) == 1
+
+
 def test_an_endless_answer_holds_up_nothing():
     """A status is enough, however much is said after it; memory stays bounded."""
     setting = scene(*Decisions().some(2))
@@ -229,6 +239,15 @@ def test_an_endless_answer_holds_up_nothing():
     target = once(setting, lambda _: Reply(body=b"x" * 5_000_000, endless=True))
     assert len(target.requests) == 2
     assert setting.outbox.refused == []
+
+
+def test_an_answer_whose_body_never_ends_is_an_answer(monkeypatch):
+    """What was taken is not sent again because the target is slow to say more of it."""
+    monkeypatch.setattr(webhook_wire, "_BODY_S", 0.05)
+    setting = scene(*Decisions().some(2), timeout=2.0)
+    target = once(setting, lambda _: Reply(body=b"o", stall=True))
+    assert len(target.requests) == 2
+    assert setting.board.remarks == [(NAME, None)] * 2
 
 
 def test_a_signal_that_is_taken_back_while_it_waits_is_not_sent():
@@ -311,8 +330,8 @@ def test_a_new_target_is_not_told_of_the_time_before_it():
 
 
 def test_a_dead_target_holds_up_nobody_else():
-    """While one hangs and one refuses connections, a third gets all of 300 signals at once."""
-    entries = Decisions().some(300)
+    """While one hangs and one refuses connections, a third gets all of 200 signals at once."""
+    entries = Decisions().some(200)
     dead, gone, well = (scene(*entries) for _ in range(3))
     for setting in (dead, gone, well):
         setting.clock.now = EVENING_MS
