@@ -389,6 +389,16 @@ def test_a_head_that_names_more_than_was_seen_is_given_a_second():
     assert bot.wait(1.1) == [Ask(BTC, 2, "e1")]
 
 
+def test_signals_that_are_coming_are_waited_for():
+    """While those that a head has named come one by one, nobody asks for the rest."""
+    bot = Bot()
+    bot.hear(head(6))
+    for seq in range(1, 7):
+        assert bot.wait(0.7) == []
+        assert told(bot.hear(signal(seq))) == [(seq, None)]
+    assert bot.wait(30) == []
+
+
 def test_what_is_newer_than_the_question_is_left_alone():
     """A signal that is on its way can still be acted on although an answer had it first."""
     bot = Bot()
@@ -397,6 +407,25 @@ def test_what_is_newer_than_the_question_is_left_alone():
     answer = bot.hear(replay(signal(2), signal(3), signal(4), since=1, last=4))
     assert [seq for seq, _ in told(answer)] == [2, 3]
     assert told(bot.hear(signal(4))) == [(4, None)]
+
+
+def test_an_answer_does_not_take_the_place_of_what_waits():
+    """A signal that came by itself can be acted on, although the answer holds it too."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(4))
+    answer = bot.hear(replay(signal(4), since=1, last=4, first=4))
+    assert answer[0] == Lost(BTC, 2, 3)
+    assert told(answer) == [(4, None)]
+
+
+def test_an_answer_speaks_of_one_stream_and_epoch():
+    """What it holds of others is passed over."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(4))
+    answer = replay(signal(2, stream="x/ETH/1m"), signal(2, epoch="e0"), signal(3), since=1, last=4)
+    assert told(bot.hear(answer)) == [(3, "replayed: for the record"), (4, None)]
 
 
 def test_what_is_no_longer_kept_is_told_as_lost():
@@ -447,8 +476,10 @@ def test_an_answer_that_never_comes_is_asked_for_again():
         complete=False, correlation=None, error="too often", retry_after_s=3.0,
     )  # fmt: skip
     assert bot.hear(refusal) == []
-    assert bot.wait(2.9) == []
-    assert bot.wait(0.2) == [Ask(BTC, 1, "e1")]
+    bot.hear(signal(1, stream="x/ETH/1m"))
+    bot.hear(signal(3, stream="x/ETH/1m"))
+    assert [fact for fact in bot.wait(2.9) if isinstance(fact, Ask)] == []
+    assert {fact.stream for fact in bot.wait(0.2) if isinstance(fact, Ask)} == {BTC, "x/ETH/1m"}
 
 
 @pytest.mark.parametrize("since", [0, 1])
