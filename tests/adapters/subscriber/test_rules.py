@@ -309,12 +309,13 @@ def test_halts_and_goes_are_told_when_they_change():
     assert bot.rules.disconnected("gone") == [Halt(None, "gone")]
 
 
-def test_an_old_retained_head_is_no_sign_of_life():
-    """A head that the broker has kept counts from when it was said."""
+@pytest.mark.parametrize("retained", [True, False])
+def test_an_old_head_is_no_sign_of_life(retained):
+    """A head that the broker has kept, or a stranger plays again, counts from when it was said."""
     bot = Bot(ready=False)
     bot.hear(status())
-    assert bot.hear(head(0, now_ms=bot.venue_ms - 90_001), retained=True) == []
-    assert bot.hear(head(0, now_ms=bot.venue_ms - 80_000), retained=True) == [Go(BTC)]
+    assert bot.hear(head(0, now_ms=bot.venue_ms - 90_001), retained=retained) == []
+    assert bot.hear(head(0, now_ms=bot.venue_ms - 80_000), retained=retained) == [Go(BTC)]
     assert bot.wait(11) == [Halt(BTC, "no sign of life for 90 s")]
 
 
@@ -765,6 +766,14 @@ def test_a_message_with_a_bad_signature_is_told_and_nothing_follows():
     assert told(bot.hear(signal(1))) == [(1, None)]
     bad.add(encode(status("offline")))
     assert [type(fact) for fact in bot.hear(status("offline"))] == [Refused, Halt]
+
+
+def test_a_simulated_venues_head_is_as_old_as_its_speed_says():
+    """An hour of a venue that runs 3,600 times as fast is a second of ours."""
+    rules = Rules("candled", "bot")
+    said = on_topic(head(0, now_ms=BEGAN_MS))
+    assert rules.take(said, Now(50, BEGAN_MS + 91 * 3_600_000, 3600)) == []
+    assert rules.take(said, Now(50, BEGAN_MS + 89 * 3_600_000, 3600)) == [Go(BTC)]
 
 
 def test_limits_are_the_callers():
