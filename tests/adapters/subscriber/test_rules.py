@@ -603,6 +603,29 @@ def test_memory_survives_a_restart():
     assert bot.wait(1.1) == [Ask(BTC, 3, "e1")]
 
 
+def test_a_hole_is_asked_about_after_a_restart_and_a_reconnection():
+    """At once: an answer that was on its way is lost, and nobody waits for it."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(3))
+    bot.wait(2.1)
+    bot.rules.disconnected("gone")
+    bot.rules.connected()
+    assert bot.rules.wake(bot.now) == [Ask(BTC, 1, "e1")]
+    rules = Rules("candled", "bot")
+    rules.recall(bot.rules.remember())
+    rules.connected()
+    assert rules.wake(bot.now) == [Ask(BTC, 1, "e1")]
+
+
+def test_what_is_older_than_the_first_contact_is_not_told():
+    """Numbering begins with the first signal where there is no head."""
+    bot = Bot(ready=False)
+    assert [seq for seq, _ in told(bot.hear(signal(7)))] == [7]
+    assert bot.hear(signal(5)) == []
+    assert [seq for seq, _ in told(bot.hear(signal(8)))] == [8]
+
+
 def test_memory_is_bounded():
     """Thousands of signals, holes among them, leave a few kilobytes."""
     bot = Bot()
