@@ -25,14 +25,15 @@ from adapters.subscriber.world import correction
 from adapters.subscriber.world import signal as a_signal
 from brokers import free_port, mosquitto, needs_mosquitto
 from candled.errors import Exit, explain
-from candled.tail import Board, TailError, TailOptions, run_tail
+from candled.tail import Board, TailOptions, run_tail
 from candled_adapters.subscriber import Go, Halt, Heard, Refused
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "bots.md"
 PATIENCE_S = 15.0
 OPTIONS = TailOptions(
     config=Path("config.toml"), url="mqtt://127.0.0.1:1", base_topic=None, username=None,
-    password_file=None, ca_file=None, streams=(), since=None, venue_clock=False, as_json=False,
+    password_file=None, ca_file=None, trust=(), streams=(), since=None, venue_clock=False,
+    as_json=False,
 )  # fmt: skip
 
 
@@ -196,9 +197,10 @@ def test_options_that_cannot_be_used_are_named(tmp_path):
     for changed, text in (
         ({"url": "localhost"}, "--url: 'localhost' must look like mqtt://host:1883"),
         ({"url": "mqtt://me:word@localhost"}, "must not hold a name or password"),
-        ({"password_file": tmp_path / "no"}, r"--password-file .*no: cannot be read"),
+        ({"password_file": tmp_path / "no"}, r"no: .*\n.*--password-file: cannot be read"),
+        ({"trust": ("abc",)}, "'abc' is not an ed25519 public key"),
     ):
-        with pytest.raises(TailError, match=text) as caught:
+        with pytest.raises(Exception, match=text) as caught:
             run_tail(dataclasses.replace(OPTIONS, **changed))
         assert "word@" not in str(caught.value)
         assert explain(caught.value) == (str(caught.value), Exit.CONFIG)

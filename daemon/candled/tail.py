@@ -25,6 +25,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from candled.config import load_config
+from candled.secret import read_secret
+from candled_adapters.protocol.signing import Verifier
 from candled_adapters.subscriber import (
     Broker,
     Corrected,
@@ -38,6 +41,7 @@ from candled_adapters.subscriber import (
     VenueClock,
 )
 from candled_adapters.subscriber.clock import wall_ms
+from candled_adapters.subscriber.rules import Verify
 
 _MOST_ROWS: Final = 500
 _NAMES: Final[dict[type, str]] = {
@@ -62,6 +66,8 @@ class TailOptions:
     username: str | None
     password_file: Path | None
     ca_file: Path | None
+    trust: tuple[str, ...]
+    """Public keys, one of which must have signed each message; none: unsigned will do."""
     streams: tuple[str, ...]
     """exchange/symbol/interval; none: all."""
     since: int | None
@@ -79,6 +85,7 @@ def run_tail(options: TailOptions) -> int:
         base_topic=base,
         streams=options.streams or ("#",),
         since=options.since,
+        verify=_verify(options.trust),
         clock=VenueClock() if options.venue_clock else wall_ms,
         durable=False,
         patient=False,
@@ -92,35 +99,42 @@ def run_tail(options: TailOptions) -> int:
 
 def _broker(options: TailOptions) -> tuple[Broker, str]:
     """Return the broker and the base topic; raises TailError and ConfigError."""
-    if options.url is None:
-        from candled.config import load_config  # noqa: PLC0415 - a second, for nothing with a URL
-        from candled.outlets import mqtt_settings  # noqa: PLC0415
-
-        settings = mqtt_settings(load_config(options.config))
-        broker = Broker(
-            settings.host, settings.port, settings.username, settings.password, settings.tls,
-            settings.ca_file, settings.cert_file, settings.key_file,
-        )  # fmt: skip
-        base = settings.base_topic
-    else:
-        try:
-            broker, base = Broker.at(options.url), "candled"
-        except ValueError as error:
-            raise TailError(f"--url: {error}") from error
+    broker, base = _configured(options.config) if options.url is None else (_at(options.url), None)
     if options.username:
         broker = replace(broker, username=options.username)
     if options.password_file:
-        broker = replace(broker, password=_secret(options.password_file))
+        word = read_secret("--password-file", options.password_file)
+        broker = replace(broker, password=word)
     if options.ca_file:
         broker = replace(broker, ca_file=str(options.ca_file))
-    return broker, options.base_topic or base
+    return broker, options.base_topic or base or "candled"
 
 
-def _secret(path: Path) -> str:
+def _at(url: str) -> Broker:
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TailError(f"--password-file {path}: cannot be read: {error}") from error
+        return Broker.at(url)
+    except ValueError as error:
+        raise TailError(f"--url: {error}") from error
+
+
+def _configured(path: Path) -> tuple[Broker, str]:
+    part = load_config(path).mqtt
+    where = part.password_file
+    broker = replace(
+        Broker.at(part.url),
+        username=part.username,
+        password=read_secret("mqtt.password_file", where) if where else None,
+        ca_file=str(part.ca_file) if part.ca_file else None,
+        cert_file=str(part.cert_file) if part.cert_file else None,
+        key_file=str(part.key_file) if part.key_file else None,
+        mqtt5=part.protocol != "3.1.1",
+    )
+    return broker, part.base_topic
+
+
+def _verify(keys: tuple[str, ...]) -> Verify | None:
+    """Return what judges signatures; raises SigningError for a key that is none."""
+    return Verifier.trusting(keys).problem if keys else None
 
 
 async def _tail(signals: Signals, options: TailOptions) -> None:

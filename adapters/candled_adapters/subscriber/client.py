@@ -237,8 +237,9 @@ class Signals:
 
     def _now(self) -> Now:
         local = asyncio.get_running_loop().time()
-        venue = self._clock.at(local) if isinstance(self._clock, VenueClock) else self._clock()
-        return Now(local, venue)
+        if isinstance(self._clock, VenueClock):
+            return Now(local, self._clock.at(local), self._clock.speed)
+        return Now(local, self._clock())
 
     def _hear(self, facts: Sequence[Fact]) -> None:
         told = [fact for fact in facts if isinstance(fact, Heard)]

@@ -32,6 +32,8 @@ class Now:
     """Seconds of a clock of ours that never jumps."""
     venue_ms: int
     """The venue's clock (UTC ms), or what is certain not to be behind it."""
+    speed: float = 1.0
+    """Seconds of the venue in one of ours: other than 1 for simulated venues."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,9 +154,10 @@ class Rules:
                 yield from stream.signal(Heard(stream.name, heard, why_not), now)
                 self._keep_open(stream)
             case shapes.Head():
-                age_ms = now.venue_ms - moment_ms(heard.updated_at) if message.retained else 0
+                # Kept by the broker or played again by a stranger: it is as old as it says.
+                age_s = (now.venue_ms - moment_ms(heard.updated_at)) / 1000 / now.speed
                 stream = self._stream(stream_of(heard))
-                yield from stream.head(heard, max(0, age_ms) / 1000, now)
+                yield from stream.head(heard, max(0.0, age_s), now)
                 self._keep_open(stream)
             case shapes.Correction():
                 yield from self._stream(stream_of(heard)).correction(heard)

@@ -52,6 +52,12 @@ def tail(
     ca_file: Annotated[
         Path | None, typer.Option(help="Authorities to trust for mqtts.", metavar="FILE")
     ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Believe only what this key signed; again for more.", metavar="PUBLIC_KEY"
+        ),
+    ] = None,
     stream: Annotated[
         list[str] | None,
         typer.Option(help="Only this one; again for more.", metavar="EXCHANGE/SYMBOL/INTERVAL"),
@@ -69,7 +75,8 @@ def tail(
 
     options = TailOptions(
         config=config, url=url, base_topic=base_topic, username=username,
-        password_file=password_file, ca_file=ca_file, streams=tuple(stream or ()), since=since,
+        password_file=password_file, ca_file=ca_file, trust=tuple(trust or ()),
+        streams=tuple(stream or ()), since=since,
         venue_clock=venue_clock, as_json=as_json,
     )  # fmt: skip
     raise typer.Exit(run_tail(options))

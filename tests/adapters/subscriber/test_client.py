@@ -28,6 +28,7 @@ from candled_adapters.subscriber import (
     Refused,
     Signals,
     VenueClock,
+    client,
 )
 from fakes import ended, until
 
@@ -235,6 +236,30 @@ def test_a_consumer_that_is_slow_judges_when_it_is_handed_the_signal(tmp_path):
             whys = [event.why_not for event in heard]
             assert whys[:2] == [None, "the service is degraded"]
             assert "late" in str(whys[2])
+
+    play(tmp_path, scenario)
+
+
+@needs_mosquitto
+def test_a_consumer_that_is_too_far_behind_is_cut_off_until_it_has_caught_up(tmp_path, monkeypatch):
+    """Its memory is bounded: it is halted, the broker keeps the rest, and nothing is lost."""
+    monkeypatch.setattr(client, "_MOST_FACTS", 20)
+
+    async def scenario(broker) -> None:
+        async with daemon(broker.port) as speaking:
+            signals = Signals(f"mqtt://127.0.0.1:{broker.port}", client_id="bot", limits=QUICK)
+            heard: list[int] = []
+            async for event in signals:
+                if event == Go(STREAM) and not heard:
+                    await speaking.signals(60)
+                    await speaking.head()
+                    await until(lambda: "is behind" in str(signals.halted(STREAM)))
+                    assert len(signals._facts) <= 25
+                if isinstance(event, Heard):
+                    heard.append(event.signal.seq)
+                    if len(heard) == 60:
+                        break
+            assert heard == list(range(1, 61))
 
     play(tmp_path, scenario)
 

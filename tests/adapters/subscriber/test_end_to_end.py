@@ -12,12 +12,19 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import aiomqtt
+import pytest
+
+from adapters.subscriber.world import encode, signal
 from brokers import Mosquitto, mosquitto, needs_mosquitto
 from candled.core.bar import MINUTE, Stream
 from candled.core.decision import Side
 from candled.ports import Entry, StreamHealth, StreamState
+from candled_adapters.protocol.signing import Verifier, make_key
 from candled_adapters.sinks.mqtt import MqttSettings, MqttSink
-from candled_adapters.subscriber import Heard, Limits, Lost, Signals
+from candled_adapters.sinks.mqtt_messages import Sign
+from candled_adapters.subscriber import Heard, Limits, Lost, Refused, Signals
+from candled_adapters.subscriber.rules import Verify
 from fakes import BTC, EVENING_MS, Board, Decisions, FixedClock, MemoryOutbox, ended, until
 
 pytestmark = needs_mosquitto
@@ -44,6 +51,7 @@ class House:
         self.decisions = Decisions()
         self.heard: list[Heard] = []
         self.lost: list[Lost] = []
+        self.refused: list[Refused] = []
         for stream in (BTC, ETH):
             self.board.note(StreamHealth(stream, StreamState.LIVE, ""))
 
@@ -61,8 +69,10 @@ class House:
         )
 
     @asynccontextmanager
-    async def daemon(self) -> AsyncIterator[None]:
-        settings = MqttSettings("127.0.0.1", self.port, backoff_max=0.3, head_refresh=0.5)
+    async def daemon(self, sign: Sign | None = None) -> AsyncIterator[None]:
+        settings = MqttSettings(
+            "127.0.0.1", self.port, backoff_max=0.3, head_refresh=0.5, sign=sign
+        )
         sink = MqttSink(settings, lambda _: self.clock, dict, streams=(BTC, ETH))
         task = asyncio.create_task(sink.run(self.outbox, self.board))
         try:
@@ -71,12 +81,13 @@ class House:
             await ended(task)
 
     @asynccontextmanager
-    async def consumer(self) -> AsyncIterator[Signals]:
+    async def consumer(self, verify: Verify | None = None) -> AsyncIterator[Signals]:
         signals = Signals(
             f"mqtt://127.0.0.1:{self.port}",
             client_id="bot",
             state=self.folder / "bot.state",
             since=0,
+            verify=verify,
             clock=lambda: self.clock.now,
             limits=Limits(hold_s=10.0, patience_s=1.0),
         )
@@ -93,6 +104,8 @@ class House:
                 self.heard.append(event)
             if isinstance(event, Lost):
                 self.lost.append(event)
+            if isinstance(event, Refused):
+                self.refused.append(event)
 
     async def delivered(self) -> None:
         last = self.outbox.entries[-1].position
@@ -189,5 +202,28 @@ def test_a_daemon_that_stops_halts_its_consumers(tmp_path):
                 await until(lambda: signals.halted(BTC.path) == wanted)
                 assert signals.halted(ETH.path) is None
             await until(lambda: signals.halted(ETH.path) == "the service is offline: stopped")
+
+    play(tmp_path, scenario)
+
+
+def test_only_what_the_daemons_key_signed_is_believed(tmp_path):
+    """Signals, answers, heads and the status prove themselves; a stranger's signal does not."""
+    pytest.importorskip("cryptography")
+    signer = make_key(tmp_path / "key.pem")
+    verify = Verifier.trusting([signer.public_key]).problem
+
+    async def scenario(_broker: Mosquitto, house: House) -> None:
+        async with house.consumer(verify) as signals, house.daemon(signer.properties):
+            house.decide(6)
+            await house.all_heard()
+            await until(lambda: signals.halted(BTC.path) is None)
+            async with aiomqtt.Client("127.0.0.1", house.port) as stranger:
+                forged = encode(signal(house.signals[-1].seq + 1, stream=BTC.path))
+                await stranger.publish(f"candled/signal/{BTC.path}", forged, 1)
+            await until(lambda: house.refused)
+            assert house.refused == [Refused(f"candled/signal/{BTC.path}", "is not signed")]
+            house.decide(6)
+            await house.all_heard()
+            assert house.heard[-1].act
 
     play(tmp_path, scenario)

@@ -309,12 +309,13 @@ def test_halts_and_goes_are_told_when_they_change():
     assert bot.rules.disconnected("gone") == [Halt(None, "gone")]
 
 
-def test_an_old_retained_head_is_no_sign_of_life():
-    """A head that the broker has kept counts from when it was said."""
+@pytest.mark.parametrize("retained", [True, False])
+def test_an_old_head_is_no_sign_of_life(retained):
+    """A head that the broker has kept, or a stranger plays again, counts from when it was said."""
     bot = Bot(ready=False)
     bot.hear(status())
-    assert bot.hear(head(0, now_ms=bot.venue_ms - 90_001), retained=True) == []
-    assert bot.hear(head(0, now_ms=bot.venue_ms - 80_000), retained=True) == [Go(BTC)]
+    assert bot.hear(head(0, now_ms=bot.venue_ms - 90_001), retained=retained) == []
+    assert bot.hear(head(0, now_ms=bot.venue_ms - 80_000), retained=retained) == [Go(BTC)]
     assert bot.wait(11) == [Halt(BTC, "no sign of life for 90 s")]
 
 
@@ -389,6 +390,16 @@ def test_a_head_that_names_more_than_was_seen_is_given_a_second():
     assert bot.wait(1.1) == [Ask(BTC, 2, "e1")]
 
 
+def test_signals_that_are_coming_are_waited_for():
+    """While those that a head has named come one by one, nobody asks for the rest."""
+    bot = Bot()
+    bot.hear(head(6))
+    for seq in range(1, 7):
+        assert bot.wait(0.7) == []
+        assert told(bot.hear(signal(seq))) == [(seq, None)]
+    assert bot.wait(30) == []
+
+
 def test_what_is_newer_than_the_question_is_left_alone():
     """A signal that is on its way can still be acted on although an answer had it first."""
     bot = Bot()
@@ -397,6 +408,25 @@ def test_what_is_newer_than_the_question_is_left_alone():
     answer = bot.hear(replay(signal(2), signal(3), signal(4), since=1, last=4))
     assert [seq for seq, _ in told(answer)] == [2, 3]
     assert told(bot.hear(signal(4))) == [(4, None)]
+
+
+def test_an_answer_does_not_take_the_place_of_what_waits():
+    """A signal that came by itself can be acted on, although the answer holds it too."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(4))
+    answer = bot.hear(replay(signal(4), since=1, last=4, first=4))
+    assert answer[0] == Lost(BTC, 2, 3)
+    assert told(answer) == [(4, None)]
+
+
+def test_an_answer_speaks_of_one_stream_and_epoch():
+    """What it holds of others is passed over."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(4))
+    answer = replay(signal(2, stream="x/ETH/1m"), signal(2, epoch="e0"), signal(3), since=1, last=4)
+    assert told(bot.hear(answer)) == [(3, "replayed: for the record"), (4, None)]
 
 
 def test_what_is_no_longer_kept_is_told_as_lost():
@@ -447,8 +477,10 @@ def test_an_answer_that_never_comes_is_asked_for_again():
         complete=False, correlation=None, error="too often", retry_after_s=3.0,
     )  # fmt: skip
     assert bot.hear(refusal) == []
-    assert bot.wait(2.9) == []
-    assert bot.wait(0.2) == [Ask(BTC, 1, "e1")]
+    bot.hear(signal(1, stream="x/ETH/1m"))
+    bot.hear(signal(3, stream="x/ETH/1m"))
+    assert [fact for fact in bot.wait(2.9) if isinstance(fact, Ask)] == []
+    assert {fact.stream for fact in bot.wait(0.2) if isinstance(fact, Ask)} == {BTC, "x/ETH/1m"}
 
 
 @pytest.mark.parametrize("since", [0, 1])
@@ -569,6 +601,29 @@ def test_memory_survives_a_restart():
     bot = Bot(rules, last=5)
     assert bot.hear(signal(2)) == []
     assert bot.wait(1.1) == [Ask(BTC, 3, "e1")]
+
+
+def test_a_hole_is_asked_about_after_a_restart_and_a_reconnection():
+    """At once: an answer that was on its way is lost, and nobody waits for it."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(3))
+    bot.wait(2.1)
+    bot.rules.disconnected("gone")
+    bot.rules.connected()
+    assert bot.rules.wake(bot.now) == [Ask(BTC, 1, "e1")]
+    rules = Rules("candled", "bot")
+    rules.recall(bot.rules.remember())
+    rules.connected()
+    assert rules.wake(bot.now) == [Ask(BTC, 1, "e1")]
+
+
+def test_what_is_older_than_the_first_contact_is_not_told():
+    """Numbering begins with the first signal where there is no head."""
+    bot = Bot(ready=False)
+    assert [seq for seq, _ in told(bot.hear(signal(7)))] == [7]
+    assert bot.hear(signal(5)) == []
+    assert [seq for seq, _ in told(bot.hear(signal(8)))] == [8]
 
 
 def test_memory_is_bounded():
@@ -734,6 +789,14 @@ def test_a_message_with_a_bad_signature_is_told_and_nothing_follows():
     assert told(bot.hear(signal(1))) == [(1, None)]
     bad.add(encode(status("offline")))
     assert [type(fact) for fact in bot.hear(status("offline"))] == [Refused, Halt]
+
+
+def test_a_simulated_venues_head_is_as_old_as_its_speed_says():
+    """An hour of a venue that runs 3,600 times as fast is a second of ours."""
+    rules = Rules("candled", "bot")
+    said = on_topic(head(0, now_ms=BEGAN_MS))
+    assert rules.take(said, Now(50, BEGAN_MS + 91 * 3_600_000, 3600)) == []
+    assert rules.take(said, Now(50, BEGAN_MS + 89 * 3_600_000, 3600)) == [Go(BTC)]
 
 
 def test_limits_are_the_callers():
