@@ -49,7 +49,8 @@ async def check_broker(config: Config) -> list[Finding]:
 
 
 def _exposures(config: Config) -> list[Finding]:
-    places = {"password_file": config.mqtt.password_file, "key_file": config.mqtt.key_file}
+    keys = ("password_file", "key_file", "signing_key_file")
+    places = {key: getattr(config.mqtt, key) for key in keys}
     texts = [exposure(f"mqtt.{key}", place) for key, place in places.items() if place]
     return [Finding("mqtt", text, warning=True) for text in texts if text]
 

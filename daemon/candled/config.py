@@ -163,7 +163,7 @@ class MqttConfig(_Part):
     """Say all decisions of a close in one message, too."""
     replay: bool = True
     """Answer who asks for signals that it missed."""
-    signing_key_file: Path | None = Field(None, strict=False)
+    signing_key_file: SecretPlace | None = None
     """Private key that every message is signed with; made by `candled keys make`."""
 
 
@@ -347,7 +347,7 @@ def load_config(path: Path) -> Config:
         raise ConfigError(path, [f"is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
-    problems = _misfits(content) + _strange_pairs(content)
+    problems = _misfits(content) + _strange_pairs(content) + _unsignable(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -398,6 +398,13 @@ def _strange_pairs(content: dict[str, Any]) -> list[str]:
         if other != stream:
             problems.append(f"{where}: {pair} is already told of {other}; remove one")
     return problems
+
+
+def _unsignable(content: dict[str, Any]) -> list[str]:
+    part = content.get("mqtt")
+    if isinstance(part, dict) and "signing_key_file" in part and part.get("protocol") == "3.1.1":
+        return ["mqtt.protocol: MQTT 3.1.1 carries no signatures; remove it or signing_key_file"]
+    return []
 
 
 def _stream_paths(content: dict[str, Any]) -> Iterator[str]:

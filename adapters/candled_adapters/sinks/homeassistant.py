@@ -22,7 +22,7 @@ from candled_adapters.sinks.homeassistant_words import (
     service_announcement,
     withdrawal,
 )
-from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
+from candled_adapters.sinks.mqtt_link import Dial, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 from candled_adapters.sinks.together import together
 
@@ -42,14 +42,14 @@ class Announcer:
         home: Household,
         streams: Sequence[Stream],
         *,
-        connect: Connect = Link,
+        connect: Connect | None = None,
     ) -> None:
         self._mqtt = replace(
             mqtt, client_id=f"{mqtt.client_id}-ha", base_topic=home.prefix, sign=None
         )
         self._home = home
         self._streams = streams
-        self._connect = connect
+        self._connect = connect or Dial(self._mqtt, prove=False)
         self._told = ""
 
     async def run(self, outbox: Outbox) -> None:

@@ -413,8 +413,7 @@ def test_what_no_broker_has_accepted_is_not_marked(tmp_path: Path):
             "127.0.0.1", broker.port, protocol=version, identifier="candled-hbot-btc_usdt"
         )
         async with thief:
-            mend = "was lost"  # or more, from a broker that says why
-            await until(lambda: any(mend in str(text) for _, text in world.board.reports))
+            await until(lambda: any("lost" in str(text) for _, text in world.board.reports))
 
     play(tmp_path, scenario)
 
