@@ -20,6 +20,7 @@ from candled.core.bar import Interval
 from candled.core.regime import regime_rule
 
 #: What a place of a secret begins with when it is not a file's path; see `secret`.
+_MOST_BYTES: Final = 4 * 2**20
 CREDENTIAL: Final = "credential:"
 
 
@@ -340,13 +341,15 @@ class Config(_Part):
 def load_config(path: Path) -> Config:
     """Read and validate the file; raises ConfigError with every problem."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(_text_of(path))
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
+    except RecursionError:
+        raise ConfigError(path, ["is nested too deeply; no configuration needs that"]) from None
     problems = _misfits(content) + _strange_pairs(content) + _unsignable(content)
     try:
         config = Config.model_validate(content)
@@ -355,6 +358,15 @@ def load_config(path: Path) -> Config:
     if problems:
         raise ConfigError(path, problems)
     return _rooted(config, path.resolve().parent)
+
+
+def _text_of(path: Path) -> str:
+    """Read the file; what is no configuration could be endless, as a device is."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(path, [f"is larger than {_MOST_BYTES} bytes; that is no configuration"])
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def _misfits(content: dict[str, Any]) -> list[str]:

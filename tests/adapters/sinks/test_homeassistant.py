@@ -240,7 +240,7 @@ def test_streams_are_announced_again_when_home_assistant_starts_and_the_lost_one
         async with aiomqtt.Client("127.0.0.1", broker.port) as before:
             await before.publish(old.topic, old.payload, qos=1, retain=True)
         mqtt = MqttSettings("127.0.0.1", broker.port, backoff_max=0.1)
-        task = asyncio.create_task(Announcer(mqtt, HOME, [BTC]).run(outbox))
+        task = asyncio.create_task(Announcer(mqtt, HOME, [BTC], pause_s=0.05).run(outbox))
         expected = {
             m.topic: m.payload for m in (announcement(HOME, BTC), service_announcement(HOME))
         }
@@ -262,6 +262,36 @@ def test_streams_are_announced_again_when_home_assistant_starts_and_the_lost_one
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(asyncio.wait_for(go(broker), 20))
+
+
+@needs_mosquitto
+def test_who_floods_the_birth_topic_gets_no_flood_of_announcements(tmp_path: Path):
+    """A thousand births, and anything else said there, are answered once, after the pause."""
+
+    async def go(port: int) -> int:
+        mqtt = MqttSettings("127.0.0.1", port)
+        home = Listening()
+        listening = asyncio.create_task(home.run(port))
+        await until(lambda: home.ready)
+        task = asyncio.create_task(Announcer(mqtt, HOME, [BTC], pause_s=1.0).run(MemoryOutbox()))
+        try:
+            await until(lambda: home.count == 2)
+            async with aiomqtt.Client("127.0.0.1", port) as hostile:
+                for payload in ("online", "", "offline", b"\xff" * 10_000, '{"online": 1}'):
+                    for _ in range(200):
+                        await hostile.publish("homeassistant/status", payload)
+            await until(lambda: home.count >= 4)
+            asked = asyncio.get_running_loop().time()
+            await start_home(port)
+            await until(lambda: home.count >= 6)
+            assert asyncio.get_running_loop().time() - asked > 0.5
+            return home.count
+        finally:
+            await ended(task)
+            await ended(listening)
+
+    with mosquitto(tmp_path) as broker:
+        assert asyncio.run(asyncio.wait_for(go(broker.port), 15)) == 6
 
 
 def test_a_broker_that_is_away_is_logged_once_and_degrades_nothing(
