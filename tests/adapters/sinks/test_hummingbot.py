@@ -98,10 +98,12 @@ def held(entry: Entry | None, around: Circumstances, threshold: float) -> int:
 END = AT.decision.valid_until
 answers = st.none() | st.builds(Probabilities, single, single, single)
 percents = st.integers(1, 99).map(lambda percent: percent / 100)
-circumstances = st.builds(
+circumstances = st.just(WELL) | st.builds(
     Circumstances,
-    st.sampled_from(ServiceState),
-    st.none() | st.sampled_from(StreamState).map(lambda state: StreamHealth(BTC, state, "")),
+    st.just(ServiceState.ONLINE) | st.sampled_from(ServiceState),
+    st.just(WELL.stream)
+    | st.none()
+    | st.sampled_from(StreamState).map(lambda state: StreamHealth(BTC, state, "")),
     st.integers(END - 2 * MINUTE, END + 2 * MINUTE) | st.sampled_from([END - 1, END]),
     flat_is_neutral=st.just(False),
 )
@@ -321,6 +323,30 @@ def test_a_signal_is_let_go_when_it_no_longer_holds(tmp_path: Path, trouble: str
         world.board.set(ServiceState.ONLINE)
         world.say(third)
         await until(lambda: bot.btc.signal == 1)
+
+    play(tmp_path, scenario)
+
+
+@needs_mosquitto
+def test_the_correction_of_an_older_bar_changes_nothing_that_is_held(tmp_path: Path):
+    """What is told is about the newest bar, whatever became of those before it."""
+    made = Decisions()
+    first, second = made.some(2)
+    corrected = made.correct(first, Side.SHORT)
+    corrected = replace(
+        corrected, decision=replace(corrected.decision, probabilities=Probabilities(0.1, 0.1, 0.8))
+    )
+
+    async def scenario(world: World, bot: Bots, _broker: Any) -> None:
+        world.say(first, second)
+        await until(lambda: bot.btc.features.get("timestamp") == second.decision.bar_close)
+        world.outbox.add(corrected)
+        await until(lambda: world.outbox.position("hummingbot") == corrected.position)
+        world.board.set(ServiceState.ONLINE, "what is held is said again")
+        heard = len(bot.heard)
+        await until(lambda: len(bot.heard) > heard)
+        assert bot.btc.signal == 1
+        assert bot.btc.features["timestamp"] == second.decision.bar_close
 
     play(tmp_path, scenario)
 
