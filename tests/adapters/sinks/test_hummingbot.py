@@ -29,6 +29,7 @@ from brokers import free_port, mosquitto, needs_mosquitto
 from candled.core.bar import MINUTE, Stream
 from candled.core.decision import Probabilities, Reason, Side, Target, signals
 from candled.ports import Entry, ServiceState, StreamHealth, StreamState
+from candled_adapters.sinks import hummingbot
 from candled_adapters.sinks.hummingbot import HummingbotSettings, HummingbotSink
 from candled_adapters.sinks.hummingbot_words import Circumstances, Pair, message, word
 from candled_adapters.sinks.mqtt_messages import MqttSettings
@@ -315,8 +316,9 @@ def test_a_signal_is_let_go_when_it_no_longer_holds(tmp_path: Path, trouble: str
                 world.say(corrected)
             case "time":
                 world.clock.now = first.decision.valid_until - 1
+                heard = len(bot.heard)
                 world.board.set(ServiceState.ONLINE, "its timer is set anew")
-                await until(lambda: len(bot.heard) > 4)
+                await until(lambda: len(bot.heard) > heard + 2)
                 world.clock.now = first.decision.valid_until
         await until(lambda: bot.btc.signal == 0)
         world.board.streams[BTC] = StreamHealth(BTC, StreamState.LIVE, "")
@@ -352,10 +354,18 @@ def test_the_correction_of_an_older_bar_changes_nothing_that_is_held(tmp_path: P
 
 
 @needs_mosquitto
-def test_of_a_backlog_only_the_newest_is_told_and_only_while_it_holds(tmp_path: Path):
-    """2,500 signals waited; the last one still holds, and nothing older is ever said."""
+@pytest.mark.parametrize("round_", [1, 1_000])
+def test_of_a_backlog_only_the_newest_is_told_and_only_while_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round_: int
+):
+    """2,500 signals waited, all of which still hold: nothing but the newest is ever said."""
+    monkeypatch.setattr(hummingbot, "ROUND", round_)  # 1: reading takes longer than connecting
     made = Decisions()
-    waiting = made.some(2_500)
+    far = EVENING_MS + 10_000 * MINUTE
+    waiting = [
+        replace(entry, decision=replace(entry.decision, valid_until=far))
+        for entry in made.some(2_500)
+    ]
     old = made.make(Side.LONG, ETH)
     last = replace(made.make(Side.LONG), position=9_000)
 
