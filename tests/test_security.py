@@ -141,7 +141,7 @@ def refused(folder: Path) -> str:
 
 
 def test_a_bundle_whose_parts_are_pipes_or_endless_is_refused(tmp_path: Path):
-    """Nobody is kept waiting by a pipe, and a sparse file of a terabyte fills no memory."""
+    """Nobody is kept waiting by a pipe, and what is too large is not read to its end."""
     for part in ("manifest.json", "model.ubj", "golden.json"):
         folder = bundle(tmp_path / part)
         (folder / part).unlink()
@@ -149,7 +149,7 @@ def test_a_bundle_whose_parts_are_pipes_or_endless_is_refused(tmp_path: Path):
         assert f"{part}: is not a file" in refused(folder)
         (folder / part).unlink()
         with (folder / part).open("wb") as file:
-            file.truncate(2**40)
+            file.truncate(17 * 2**20 if part == "manifest.json" else 2**40)
         if part == "manifest.json":  # the others would take half a gigabyte to show
             assert "is larger than" in refused(folder)
 
