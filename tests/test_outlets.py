@@ -8,8 +8,9 @@ import pytest
 
 from candled.config import ConfigError, load_config
 from candled.core.bar import Stream
-from candled.outlets import Outlook, hummingbot_settings, sinks_of
+from candled.outlets import Outlook, hummingbot_settings, mqtt_settings, sinks_of
 from candled.tally import Tally
+from candled_adapters.protocol.signing import make_key
 from candled_adapters.sinks.homeassistant import Announced
 from candled_adapters.sinks.hummingbot import HummingbotSink
 from fakes import FixedClock
@@ -64,6 +65,26 @@ def test_hummingbot_hears_of_the_pairs_that_are_named_with_their_models_target(t
     assert told.pairs[0].target == LANES[1].model.target
     assert told.pairs[0].target is not None
     assert (told.base_topic, told.repeat_s, told.flat_is_neutral) == ("bots/ml", 2.5, True)
+
+
+def test_who_signs_speaks_no_mqtt_that_carries_no_signatures(tmp_path: Path):
+    """Nothing falls back to it, and asking for both is a problem of the configuration."""
+    make_key(tmp_path / "key")
+    signing = '[mqtt]\nsigning_key_file = "key"\n'
+    sinks(tmp_path, signing)
+    assert mqtt_settings(load_config(tmp_path / "config.toml")).protocol == "5"
+    with pytest.raises(ConfigError, match=r"mqtt.protocol: MQTT 3.1.1 carries no signatures"):
+        sinks(tmp_path, signing + 'protocol = "3.1.1"\n')
+
+
+def test_a_signing_key_may_be_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As systemd hands it over."""
+    key = make_key(tmp_path / "key")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    sinks(tmp_path, '[mqtt]\nsigning_key_file = "credential:key"\n')
+    sign = mqtt_settings(load_config(tmp_path / "config.toml")).sign
+    assert sign is not None
+    assert dict(sign("t", b""))["key"] == key.id
 
 
 def test_a_signing_key_that_cannot_be_read_stops_the_start(tmp_path: Path):

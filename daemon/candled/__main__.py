@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 
 from candled.cli import app
+from candled.core.text import visible
 from candled.errors import explain
+
+_LINES = "\n"  # an error may have several
 
 
 def main() -> None:
@@ -17,7 +20,7 @@ def main() -> None:
         if known is None:
             raise
         text, code = known
-        sys.stderr.write(f"error: {text}\n")
+        sys.stderr.write(f"error: {visible(text, _LINES)}\n")
         sys.exit(code)
 
 

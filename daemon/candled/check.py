@@ -17,6 +17,7 @@ from candled.compose import load_lanes
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream
 from candled.core.engine import Lane
+from candled.core.text import visible
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
 from candled.targetcheck import check_targets
@@ -24,6 +25,7 @@ from candled.venuecheck import Finding, check_exchange
 from candled_adapters.exchanges.registry import live_venue
 
 _LEAST_FREE_BYTES: Final = 200_000_000
+_LINES: Final = "\n"
 
 
 def check_all(path: Path) -> int:
@@ -31,7 +33,7 @@ def check_all(path: Path) -> int:
     findings = asyncio.run(_findings(path))
     for finding in sorted(findings, key=lambda f: (f.code is not None, f.warning)):
         word = "problem" if finding.code else "warning" if finding.warning else "ok"
-        sys.stdout.write(f"{word:8}{finding.part}: {finding.text}\n")
+        sys.stdout.write(f"{word:8}{finding.part}: {visible(finding.text, _LINES)}\n")
     codes = [finding.code for finding in findings if finding.code]
     return max(codes, default=0)
 

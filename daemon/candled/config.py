@@ -20,6 +20,7 @@ from candled.core.bar import Interval
 from candled.core.regime import regime_rule
 
 #: What a place of a secret begins with when it is not a file's path; see `secret`.
+_MOST_BYTES: Final = 4 * 2**20
 CREDENTIAL: Final = "credential:"
 
 
@@ -346,14 +347,16 @@ class Config(_Part):
 def load_config(path: Path) -> Config:
     """Read and validate the file; raises ConfigError with every problem."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(_text_of(path))
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
-    problems = _misfits(content) + _strange_pairs(content)
+    except RecursionError:
+        raise ConfigError(path, ["is nested too deeply; no configuration needs that"]) from None
+    problems = _misfits(content) + _strange_pairs(content) + _unsignable(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -361,6 +364,15 @@ def load_config(path: Path) -> Config:
     if problems:
         raise ConfigError(path, problems)
     return _rooted(config, path.resolve().parent)
+
+
+def _text_of(path: Path) -> str:
+    """Read the file; what is no configuration could be endless, as a device is."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(path, [f"is larger than {_MOST_BYTES} bytes; that is no configuration"])
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def _misfits(content: dict[str, Any]) -> list[str]:
@@ -404,6 +416,13 @@ def _strange_pairs(content: dict[str, Any]) -> list[str]:
         if other != stream:
             problems.append(f"{where}: {pair} is already told of {other}; remove one")
     return problems
+
+
+def _unsignable(content: dict[str, Any]) -> list[str]:
+    part = content.get("mqtt")
+    if isinstance(part, dict) and "signing_key_file" in part and part.get("protocol") == "3.1.1":
+        return ["mqtt.protocol: MQTT 3.1.1 carries no signatures; remove it or signing_key_file"]
+    return []
 
 
 def _stream_paths(content: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from candled.config import Config, ConfigError
+from candled.config import Config, ConfigError, MqttConfig
 from candled.core.engine import Lane
 from candled.core.model import Model
 from candled.ports import Clock, Sink
@@ -29,6 +29,7 @@ from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_link import Dial
 from candled_adapters.sinks.mqtt_messages import MqttSettings, Sign
+from candled_adapters.sinks.mqtt_versions import Choice
 from candled_adapters.sinks.payload import model_info
 
 
@@ -92,7 +93,7 @@ def mqtt_settings(config: Config) -> MqttSettings:
         ca_file=_text(part.ca_file),
         cert_file=_text(part.cert_file),
         key_file=_text(part.key_file and secret_file("mqtt.key_file", part.key_file)),
-        protocol=part.protocol,
+        protocol=_protocol(part),
         keepalive=part.keepalive,
         max_outstanding=part.max_outstanding,
         publish_timeout=part.publish_timeout,
@@ -127,11 +128,17 @@ def _announcer(config: Config, mqtt: MqttSettings, lanes: Sequence[Lane], dial: 
     return Announcer(mqtt, home, streams, connect=dial.follow)
 
 
-def _sign(path: Path | None) -> Sign | None:
-    if path is None:
+def _protocol(part: MqttConfig) -> Choice:
+    """Return the MQTT to speak: who wants signatures gets no 3.1.1, which carries none."""
+    return "5" if part.signing_key_file and part.protocol == "auto" else part.protocol
+
+
+def _sign(where: Path | None) -> Sign | None:
+    if where is None:
         return None
+    path = secret_file("mqtt.signing_key_file", where)
     try:
-        return Signer.from_file(secret_file("mqtt.signing_key_file", path)).properties
+        return Signer.from_file(path).properties
     except SigningError as error:
         raise ConfigError(path, [f"mqtt.signing_key_file: {error}"]) from error
 

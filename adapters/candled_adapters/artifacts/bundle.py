@@ -180,7 +180,7 @@ def _check_golden(file: Path, content: bytes, model: Model, versions: str) -> No
     try:
         golden = msgspec.json.decode(content, type=Golden)
         differs = differing_stage(model, golden)
-    except (KeyError, ValueError, OverflowError) as error:
+    except (KeyError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(file, f"cannot be read: {error}") from error
     if differs:
         raise BundleError(

@@ -24,6 +24,8 @@ SCHEMA: Final = "candled.bundle/1"
 MANIFEST: Final = "manifest.json"
 BOOSTER: Final = "model.ubj"
 GOLDEN: Final = "golden.json"
+LARGEST_PART: Final = 512 * 2**20
+_LARGEST_MANIFEST: Final = 16 * 2**20
 _REMAKE: Final = "make it again with `candled train` or `candled model import`"
 
 
@@ -168,8 +170,11 @@ def read_manifest(folder: Path) -> Manifest:
             folder, f"is not a bundle (no {MANIFEST})", "name the bundle's own folder"
         )
     try:
-        manifest = msgspec.json.decode(read_file(file), type=Manifest)
-    except ValueError as error:  # msgspec's errors and those of text that is no UTF-8
+        manifest = msgspec.json.decode(read_file(file, _LARGEST_MANIFEST), type=Manifest)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # msgspec's errors and those of text that is no UTF-8
         raise BundleError(file, f"cannot be read: {error}") from error
     if manifest.schema != SCHEMA:
         raise BundleError(file, f"has schema {manifest.schema!r}, this version reads {SCHEMA!r}")
@@ -182,12 +187,18 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_file(path: Path) -> bytes:
-    """Read a part of a bundle; raises BundleError."""
+def read_file(path: Path, limit: int = LARGEST_PART) -> bytes:
+    """Read a part of a bundle, a file of at most `limit` bytes; raises BundleError."""
     try:
-        return path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise BundleError(path, "is not a file")  # a pipe would keep us waiting
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
     except OSError as error:
         raise BundleError(path, f"cannot be read: {error.strerror}") from error
+    if len(content) > limit:
+        raise BundleError(path, f"is larger than {limit} bytes; no bundle of candled is")
+    return content
 
 
 def sha256(content: bytes) -> str:

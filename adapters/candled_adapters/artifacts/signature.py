@@ -16,6 +16,7 @@ from candled_adapters.protocol.signing import BUNDLE, Signer, Verifier
 
 SIGNATURE_FILE: Final = "signature.json"
 _SCHEMA: Final = "candled.bundle-signature/1"
+_LARGEST: Final = 4_096
 _MEND: Final = "if it is yours, sign it with `candled model sign`; else do not use it"
 
 
@@ -39,8 +40,8 @@ def check_signature(folder: Path, digest: str, trusted: Verifier) -> None:
     if not file.exists():
         raise BundleError(folder, f"is not signed (no {SIGNATURE_FILE})", _MEND)
     try:
-        said = msgspec.json.decode(read_file(file), type=_Signature)
-    except ValueError as error:
+        said = msgspec.json.decode(read_file(file, _LARGEST), type=_Signature)
+    except (ValueError, RecursionError) as error:
         raise BundleError(file, f"cannot be read: {error}", _MEND) from error
     if said.schema != _SCHEMA:
         raise BundleError(file, f"has schema {said.schema!r}, this version reads {_SCHEMA!r}")

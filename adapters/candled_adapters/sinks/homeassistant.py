@@ -22,7 +22,7 @@ from candled_adapters.sinks.homeassistant_words import (
     service_announcement,
     withdrawal,
 )
-from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
+from candled_adapters.sinks.mqtt_link import Dial, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 from candled_adapters.sinks.together import together
 
@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Announces `streams`, and takes back those that the journal knows and nobody serves now."""
+    """Announces `streams`, and takes back those that the journal knows and nobody serves now.
+
+    At most every `pause_s` seconds: who asks in between is answered at the end of it.
+    """
 
     def __init__(
         self,
@@ -42,14 +45,16 @@ class Announcer:
         home: Household,
         streams: Sequence[Stream],
         *,
-        connect: Connect = Link,
+        connect: Connect | None = None,
+        pause_s: float = 10.0,
     ) -> None:
         self._mqtt = replace(
             mqtt, client_id=f"{mqtt.client_id}-ha", base_topic=home.prefix, sign=None
         )
         self._home = home
         self._streams = streams
-        self._connect = connect
+        self._pause_s = pause_s
+        self._connect = connect or Dial(self._mqtt, prove=False)
         self._told = ""
 
     async def run(self, outbox: Outbox) -> None:
@@ -72,10 +77,26 @@ class Announcer:
 
     async def _serve(self, link: Wire, messages: Sequence[Message]) -> None:
         await link.listen(self._home.birth)
-        await self._announce(link, messages)
+        asked = asyncio.Event()
+        asked.set()
+        await together(
+            LinkError, self._announce_when(asked, link, messages), self._hear_births(asked, link)
+        )
+
+    async def _hear_births(self, asked: asyncio.Event, link: Wire) -> None:
         async for heard in link.heard():
             if heard.payload == _STARTED and not heard.retained:
-                await self._announce(link, messages)
+                asked.set()
+
+    async def _announce_when(
+        self, asked: asyncio.Event, link: Wire, messages: Sequence[Message]
+    ) -> None:
+        """Announce when asked, but not as often as anybody may ask: each time is many messages."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            await self._announce(link, messages)
+            await asyncio.sleep(self._pause_s)
 
     async def _announce(self, link: Wire, messages: Sequence[Message]) -> None:
         acks = [await link.send(message) for message in messages]

@@ -12,7 +12,6 @@ What a word is, is decided in `hummingbot_words`; nothing is known here of MQTT'
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -29,8 +28,9 @@ from candled_adapters.sinks.hummingbot_words import (
     neutral,
     word,
 )
-from candled_adapters.sinks.mqtt_link import Link, LinkError, Wire
+from candled_adapters.sinks.mqtt_link import Dial, LinkError, Wire
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+from candled_adapters.sinks.mqtt_retry import Retry
 from candled_adapters.sinks.together import together
 
 #: Entries taken from the outbox at once.
@@ -63,7 +63,7 @@ class HummingbotSink:
         settings: HummingbotSettings,
         clocks: Callable[[str], Clock],
         *,
-        connect: Connect = Link,
+        connect: Connect | None = None,
     ) -> None:
         self._settings = settings
         self._clocks = clocks
@@ -149,7 +149,7 @@ class _Latch:
         settings: HummingbotSettings,
         clock: Clock,
         board: HealthBoard,
-        connect: Connect,
+        connect: Connect | None,
     ) -> None:
         self.stream: Stream = pair.stream
         self._pair = pair
@@ -162,7 +162,8 @@ class _Latch:
         )
         self._clock = clock
         self._board = board
-        self._connect = connect
+        self._connect = connect or Dial(self._mqtt, prove=False)
+        self._well_since: float | None = None
         self._part = f"hummingbot {pair.name}"
         self._newest: Entry | None = None
         self._news = asyncio.Event()
@@ -189,17 +190,18 @@ class _Latch:
         """Tell until cancelled."""
         self._board.report(self._part, f"not yet connected to {self._mqtt.url}")
         await caught_up.wait()
-        attempt = 0
+        retry = Retry(self._mqtt.backoff_min, self._mqtt.backoff_max)
         while True:
-            began = time.monotonic()
+            self._well_since = None
             try:
                 await self._session()
             except LinkError as problem:
-                self._board.report(self._part, str(problem))
-            lasted = time.monotonic() - began
-            attempt = 0 if lasted >= self._mqtt.backoff_max else min(attempt + 1, 30)
-            limit = min(self._mqtt.backoff_max, self._mqtt.backoff_min * 2**attempt)
-            await asyncio.sleep(random.uniform(0, limit))
+                pause, said = retry.after(problem, self._well_for())
+                self._board.report(self._part, said)
+                await asyncio.sleep(pause)
+
+    def _well_for(self) -> float | None:
+        return None if self._well_since is None else time.monotonic() - self._well_since
 
     async def _session(self) -> None:
         async with self._connect(self._mqtt, self._message(neutral(0))) as link:
@@ -217,8 +219,10 @@ class _Latch:
             await (await link.send(self._message(said, repeats=said == last)))
             if entry is self._newest:
                 self._said.set()
+            if last is None:
+                self._well_since = time.monotonic()
+                self._board.report(self._part, None)
             last = said
-            self._board.report(self._part, None)
             await self._due(said)
 
     def _word(self) -> Word:

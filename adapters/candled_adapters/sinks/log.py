@@ -26,6 +26,7 @@ from typing import Any, Final, Literal, Protocol, TextIO
 import msgspec
 import structlog
 
+from candled.core.text import visible
 from candled.ports import Entry, HealthBoard, Outbox
 from candled_adapters.sinks import payload
 from candled_adapters.sinks.rotating import RotatingFile
@@ -34,6 +35,7 @@ ROUND: Final = 1_000
 _RETRY_S: Final = 1.0
 _SECRET: Final = ("password", "secret", "token", "credential", "api_key", "apikey")
 _HIDDEN: Final = "[hidden]"
+_LONG_TEXTS: Final = ("exception", "stack")
 _URL_SECRET: Final = re.compile(r"(://[^/\s:@]*:)[^/\s]+@")
 
 EventDict = MutableMapping[str, Any]
@@ -184,6 +186,17 @@ class _Lines:
     info = warning = error = msg
 
 
+def _only_visible(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Escape what would forge lines or steer a terminal; JSON has an escape for it anyway."""
+    return {name: _seen(name, value) for name, value in event.items()}
+
+
+def _seen(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value  # the renderer shows it as Python writes it
+    return visible(value, "\n" if name in _LONG_TEXTS else "")
+
+
 def _event_first(_logger: object, _method: str, event: EventDict) -> EventDict:
     return {"event": event.pop("event"), **event}
 
@@ -197,7 +210,9 @@ def _ending(stream: TextIO, renderer: str) -> list[structlog.typing.Processor]:
         return [structlog.processors.format_exc_info, redact, _event_first, _json]
     plain = structlog.dev.plain_traceback  # the default one prints variables, passwords included
     return [
+        structlog.processors.format_exc_info,
         redact,
+        _only_visible,
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 async def together(expected: type[Exception], *jobs: Coroutine[Any, Any, None]) -> None:
-    """Run jobs until the first one ends, and cancel the others. Raises what they have raised.
+    """Run jobs until all have ended, or one fails: the others are cancelled, and it is raised.
 
     Who is cancelled always learns of it. A TaskGroup forgets a cancellation that comes in the
     moment in which one of its tasks fails (https://github.com/python/cpython/issues/116720), and a
@@ -17,7 +17,7 @@ async def together(expected: type[Exception], *jobs: Coroutine[Any, Any, None]) 
     """
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for task in tasks:
             task.cancel()

@@ -13,6 +13,7 @@ import msgspec
 
 from candled.core.decision import Target
 from candled.core.model import Model, ModelSpec, as_ubjson
+from candled.core.text import visible
 from candled_adapters.artifacts.bundle import Bundle, load_bundle, write_bundle
 from candled_adapters.artifacts.notebook import read_notebook
 from candled_adapters.artifacts.signature import write_signature
@@ -100,7 +101,7 @@ def summary(bundle: Bundle) -> str:
     """Say in a line what a bundle is."""
     manifest = bundle.manifest
     return (
-        f"{bundle.path}: bundle {manifest.name}, {len(manifest.features)} features, "
+        f"{bundle.path}: bundle {visible(manifest.name)}, {len(manifest.features)} features, "
         f"threshold {manifest.threshold}, digest {manifest.digest[:16]}"
     )
 
@@ -144,7 +145,7 @@ def _evidence_row(band: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+    return json.dumps(value) if isinstance(value, dict | list) else visible(str(value))
 
 
 def _version() -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import re
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -165,3 +168,26 @@ def test_cryptography_is_loaded_for_the_first_key_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'candled[signing]'" in done.stdout
+
+
+DOCUMENTED = (Path(__file__).parents[3] / "docs" / "signatures.md").read_text()
+
+
+def test_the_documented_code_runs():
+    """What a bot is told to write works as it stands."""
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENTED, re.DOTALL)
+    names = {"topic": "t", "payload": b"p", "user_properties": {}}
+    exec(code, names)  # noqa: S102 - our own page
+    assert names["problem"] == "is not signed"
+
+
+def test_the_documented_bytes_are_what_is_signed():
+    """Who has only the page and an ed25519 library can verify."""
+    said = dict(OURS.properties("candled/status", b"{}"))
+    assert "`candled.message/1`" in DOCUMENTED
+    parts = [b"candled.message/1", b"candled/status", b"{}"]
+    data = b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+    public = base64.b64decode(OURS.public_key)
+    assert said["key"] == hashlib.sha256(public).hexdigest()[:16]
+    signature = base64.urlsafe_b64decode(said["sig"] + "==")
+    ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, data)

@@ -240,7 +240,7 @@ def test_streams_are_announced_again_when_home_assistant_starts_and_the_lost_one
         async with aiomqtt.Client("127.0.0.1", broker.port) as before:
             await before.publish(old.topic, old.payload, qos=1, retain=True)
         mqtt = MqttSettings("127.0.0.1", broker.port, backoff_max=0.1)
-        task = asyncio.create_task(Announcer(mqtt, HOME, [BTC]).run(outbox))
+        task = asyncio.create_task(Announcer(mqtt, HOME, [BTC], pause_s=0.05).run(outbox))
         expected = {
             m.topic: m.payload for m in (announcement(HOME, BTC), service_announcement(HOME))
         }
@@ -262,6 +262,35 @@ def test_streams_are_announced_again_when_home_assistant_starts_and_the_lost_one
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(asyncio.wait_for(go(broker), 20))
+
+
+@needs_mosquitto
+def test_who_floods_the_birth_topic_gets_no_flood_of_announcements(tmp_path: Path):
+    """A thousand births, and whatever else is said there, are answered after the pause, once."""
+
+    async def go(port: int) -> int:
+        mqtt = MqttSettings("127.0.0.1", port)
+        home = Listening()
+        listening = asyncio.create_task(home.run(port))
+        await until(lambda: home.ready)
+        announcer = Announcer(mqtt, HOME, [BTC], pause_s=3_600.0)
+        task = asyncio.create_task(announcer.run(MemoryOutbox()))
+        try:
+            await until(lambda: home.count == 2)
+            async with aiomqtt.Client("127.0.0.1", port) as hostile:
+                for payload in ("online", "", "offline", b"\xff" * 10_000, '{"online": 1}'):
+                    for _ in range(200):
+                        await hostile.publish("homeassistant/status", payload)
+                await hostile.publish("homeassistant/device/the/end/config", "", qos=1)
+            await until(lambda: "homeassistant/device/the/end/config" in home.found)
+            assert not task.done()
+            return home.count
+        finally:
+            await ended(task)
+            await ended(listening)
+
+    with mosquitto(tmp_path) as broker:
+        assert asyncio.run(asyncio.wait_for(go(broker.port), 15)) == 3
 
 
 def test_a_broker_that_is_away_is_logged_once_and_degrades_nothing(

@@ -155,6 +155,7 @@ def test_every_message_and_the_will_are_signed_as_the_broker_hands_them_out(tmp_
         Message("candled/status", b"\x00", retain=True),
         Message("candled/event/a", b"{}"),
     ]
+    answer = Message("candled/replay/response/bot", b"{}", correlation=b"17")
 
     async def scenario(port: int) -> list[aiomqtt.Message]:
         version = aiomqtt.ProtocolVersion.V5
@@ -165,7 +166,7 @@ def test_every_message_and_the_will_are_signed_as_the_broker_hands_them_out(tmp_
                 for message in said[:2]:
                     await (await link.send(message))
                 link.send_unacked(said[2])
-                await (await link.send(said[0]))
+                await (await link.send(answer))
             heard = []  # leaving without a word made the broker say the will
             async for message in bot.messages:
                 heard.append(message)
@@ -175,11 +176,12 @@ def test_every_message_and_the_will_are_signed_as_the_broker_hands_them_out(tmp_
 
     with mosquitto(tmp_path) as broker:
         heard = asyncio.run(asyncio.wait_for(scenario(broker.port), 5))
-    assert [str(m.topic) for m in heard] == [m.topic for m in (*said, said[0], WILL)]
+    assert [str(m.topic) for m in heard] == [m.topic for m in (*said, answer, WILL)]
     for message in heard:
         proof = dict(message.properties.UserProperty)
         assert verifier.problem(str(message.topic), message.payload, proof) is None
     assert heard[0].properties.MessageExpiryInterval == 60
+    assert heard[3].properties.CorrelationData == b"17"
 
 
 plain = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=90)
