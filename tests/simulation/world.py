@@ -208,6 +208,8 @@ class World:
         try:
             run(loop, self._serve())
         except Crash:
+            if self.journal is not None:
+                self.journal._db._lock.close()  # as the system does
             self.disk.death(self._death)
         except StuckError as error:
             self.watch.violation(f"the daemon is stuck: {error}")
@@ -250,6 +252,7 @@ class World:
         streams = self.venue.streams
         chance = random.Random(f"{self.plan.seed} feed {self.counts['lives']}")
         self.feed = feed = SimFeed(self.venue, self.hit, chance)
+        self.journal = None
         self.journal = journal = open_journal(self.disk.folder)
         self.watch.began(journal.epoch)
         board = Board(lambda: self.wall_ns() // 1_000_000)
@@ -257,6 +260,7 @@ class World:
             SETTINGS,
             lambda _: feed.clock,
             lambda: b"{}",
+            streams=streams,
             instance=f"life {self.counts['lives']}",
             connect=self._connect,
         )
