@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from candled_adapters.sinks.mqtt_link import Heard
-from candled_adapters.sinks.mqtt_messages import Message
+from candled_adapters.sinks.mqtt_messages import Heard, Message
 from simulation.loop import Timeline
 from simulation.venue import Hit
 

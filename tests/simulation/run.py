@@ -114,6 +114,15 @@ def _run_many(args: argparse.Namespace) -> int:
     return 1 if failed or differing else 0
 
 
+def _run_until_one(seeds: Sequence[int]) -> int:
+    """Run seeds until one fails."""
+    for seed in seeds:
+        if violations := run_seed(seed).violations:
+            _say(f"seed {seed}: " + "; ".join(violations))
+            return 1
+    return 0
+
+
 def _jumps(plan: Plan) -> bool:
     """Whether its recovery is that of a clock, which takes a minute by design."""
     return any(fault.kind == "clock_jump" for fault in plan.faults)
@@ -150,12 +159,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, help="run one seed, and tell what happens")
     parser.add_argument("--schedule", type=Path, help="run a schedule from a file, and tell")
+    parser.add_argument("--until-one", action="store_true", help="end at the first that fails")
     parser.add_argument("--digests", action="store_true", help="print checksums and nothing else")
     args = parser.parse_args(arguments)
     if args.seed is not None:
         return _run_one(plan_of(args.seed))
     if args.schedule is not None:
         return _run_one(read_plan(args.schedule.read_text()))
+    if args.until_one:
+        return _run_until_one(range(args.first, args.first + args.seeds))
     if args.digests:
         for outcome in outcomes(range(args.first, args.first + args.seeds), args.jobs):
             _say(outcome.plan.seed, outcome.digest)

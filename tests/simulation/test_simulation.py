@@ -1,4 +1,4 @@
-"""A share of the schedules in the ordinary run, those that once failed, and the machinery itself."""
+"""A share of the schedules in the ordinary run, those that once failed, and the machinery."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from simulation.faults import KINDS, Fault, Plan, plan_of
 from simulation.loop import Crash, Loop, StuckError, Timeline, run
+from simulation.mutants import places
+from simulation.planted import PLANTED
 from simulation.playing import play, quiet
 from simulation.run import read_plan, run_plan, run_seed, shrunk, written
 from simulation.shrink import smallest
@@ -91,6 +93,12 @@ def test_a_schedule_survives_being_written():
     """What is printed for a failing seed can be run."""
     for seed in range(50):
         assert read_plan(written(plan_of(seed))) == plan_of(seed)
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.what)
+def test_every_planted_defect_still_has_its_place(planted):
+    """A defect whose text is gone would be planted nowhere, and prove nothing."""
+    assert places(planted) == 1
 
 
 # --- the loop -------------------------------------------------------------------------------------

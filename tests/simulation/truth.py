@@ -21,7 +21,6 @@ from candled.core.engine import Lane
 from candled.core.model import Model
 
 START: Final = 1_767_225_600_000  # 2026-01-01T00:00:00Z; the first bar that is listed
-PAST: Final = 7  # bars that have closed before the daemon is first started
 WINDOW: Final = 4
 THRESHOLD: Final = 0.5
 READ: Final = ("open", "high", "low", "close", "volume", "quote_volume", "trades")

@@ -16,10 +16,10 @@ from candled_adapters.exchanges.dialect import Kline, Rows
 from candled_adapters.feeds.backlog import Read
 from simulation.faults import Fault, Plan
 from simulation.loop import Timeline
-from simulation.truth import PAST, bars_of, open_of, revised, streams_of
+from simulation.truth import bars_of, open_of, revised, streams_of
 
 SLOTS: Final = 60
-_AHEAD_MS: Final = 20_000  # at the daemon's first start the bar PAST has so long to go
+_AHEAD_MS: Final = 20_000  # at the daemon's first start the present bar has so long to go
 Hit = Callable[[str], Fault | None]
 
 
@@ -51,6 +51,7 @@ class Venue:
         self._chance = random.Random(f"{plan.seed} venue")
         gap = plan.first_gap
         self._began_s = timeline.now
+        self._start_ms = open_of(plan.past + 1) - _AHEAD_MS
         self._bars = {
             stream: bars_of(plan.seed, at, SLOTS, () if gap is None or at % 2 else (gap,))
             for at, stream in enumerate(self.streams)
@@ -58,8 +59,8 @@ class Venue:
         self._wrong: dict[tuple[Stream, int], tuple[Bar, float]] = {}
         self._doubtful: dict[tuple[Stream, int], Bar] = {}
         self._pipes: list[Pipe] = []
-        self.last_slot = PAST - 1
-        for slot in range(PAST, SLOTS):
+        self.last_slot = plan.past - 1
+        for slot in range(plan.past, SLOTS):
             timeline.at(self.time_of(open_of(slot) + MINUTE), self._close, slot)
 
     # --- time
@@ -67,12 +68,11 @@ class Venue:
     def true_ms(self) -> float:
         """Return the venue's time as it is (UTC ms)."""
         since = (self._timeline.now - self._began_s) * 1000.0 * self.rate
-        return open_of(PAST + 1) - _AHEAD_MS + since
+        return self._start_ms + since
 
     def time_of(self, venue_ms: float) -> float:
         """Return when it is so late at the venue (s of the timeline)."""
-        at_start = open_of(PAST + 1) - _AHEAD_MS
-        return self._began_s + (venue_ms - at_start) / 1000.0 / self.rate
+        return self._began_s + (venue_ms - self._start_ms) / 1000.0 / self.rate
 
     def said_ms(self) -> int:
         """Return the venue's time as it says (UTC ms)."""

@@ -15,7 +15,7 @@ from candled.core.correction import differing
 from candled.core.decision import Decision, decision_id
 from candled.core.engine import Engine
 from candled.ports import Entry
-from simulation.truth import PAST, expected, lanes, model, slot_of
+from simulation.truth import expected, lanes, model, slot_of
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -165,6 +165,6 @@ class _Stream:
     def _replayed(self, truth: Sequence[Bar], version: int) -> dict[int, Decision]:
         engine = Engine(lanes([self._stream], version))
         bars = Bars.of(truth)
-        engine.warm(self._stream, bars[: PAST - 1], from_listing=True)
-        blocks = engine.replay(self._stream, bars[PAST - 1 :])
+        engine.warm(self._stream, bars[:1], from_listing=True)
+        blocks = engine.replay(self._stream, bars[1:])
         return {made.bar_open: made for block in blocks for made in block}

@@ -44,8 +44,6 @@ class Watch:
         self._logged: set[str] = set()
         self._log_read = 0
         self._false_since: float | None = None
-        self._lied_online = False
-        self._superseded: set[str] = set()
         self.recovery_s: float | None = None
         world.timeline.after(_PROBE_S, self._probe)
 
@@ -106,15 +104,21 @@ class Watch:
         self._durable(said["id"], "a signal")
         if message.retain:
             self.violation("a signal is retained")
+        self._not_again(said["id"])
         before = self._sent.get((wire, stream))
         if before is not None and said["seq"] != before + 1 and not world.lied:
             self.violation(f"signal {said['seq']} of {stream} follows {before} on one connection")
         self._sent[wire, stream] = said["seq"]
         self._most_sent[stream] = max(self._most_sent.get(stream, 0), said["seq"])
-        if said["supersedes"]:
-            self._superseded.add(said["supersedes"])
         if not world.has("clock_jump") and not (world.has("wall_jump") and not world.is_measured):
             self._validity(said, message)
+
+    def _not_again(self, identity: str) -> None:
+        """See that what is marked, and so has been delivered, is not sent once more."""
+        sql = "SELECT count(*) FROM decisions WHERE id = ? AND position <= ?"
+        marked = self._marks.get("mqtt", 0)
+        if self._world.disk.query(sql, (identity, marked))[0][0] and not self._world.lied:
+            self.violation(f"a signal is sent again that is marked as delivered: {identity}")
 
     def _validity(self, said: dict[str, Any], message: Message) -> None:
         world = self._world

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
-from candled_adapters.sinks.mqtt_link import Heard, LinkError
-from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+from candled_adapters.sinks.mqtt_link import LinkError
+from candled_adapters.sinks.mqtt_messages import Heard, Message, MqttSettings
 from simulation.broker import Broker
 
 #: Told of every message that is sent, and on which connection.
