@@ -22,7 +22,7 @@ from candled_adapters.feeds.stats import SourceStats
 from candled_adapters.feeds.venuetime import VenueTime
 from simulation.venue import Hit, Pipe, Venue
 
-PATIENCE: Final = Patience()
+PATIENCE: Final = Patience(audit_reach=16)
 _PAGE: Final = 500
 _RETRIES_S: Final = (0.1, 0.5, 2.0)
 

@@ -214,7 +214,11 @@ PLANTED: Final = (
         "(self._outbox.latest())\n        while True:",
     ),
     Planted(
-        "heads are said once", _MQTT, "            self._heads.repeat()\n", "            pass\n"
+        "heads are said once",
+        _MQTT,
+        "            self._heads.repeat()\n",
+        "            pass\n",
+        _unit("adapters/sinks/test_mqtt"),
     ),
     Planted(
         "a change of the status is not told",
