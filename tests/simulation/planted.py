@@ -242,8 +242,8 @@ PLANTED: Final = (
     Planted(
         "a lost connection is the end",
         _MQTT,
-        "                board.report(self.name, str(problem))\n",
-        "                board.report(self.name, str(problem))\n                return\n",
+        "                board.report(self.name, said)\n",
+        "                board.report(self.name, said)\n                return\n",
     ),
     Planted(
         "a signal is retained",
@@ -327,8 +327,8 @@ PLANTED: Final = (
     Planted(
         "a silent broker is waited for",
         _LINK,
-        "        if self._oldest().deadline <= self._loop.time():",
-        "        if self._oldest().deadline <= 0:",
+        "if beat is Beat.GONE or (self._flying and self._pulse.overdue(self._oldest().since)):",
+        "if False:",
         _unit("adapters/sinks/test_mqtt_link", "adapters/sinks/test_mqtt"),
     ),
     # --- the log
