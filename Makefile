@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak fuzz fuzz-atheris matrix protocol unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -19,6 +19,12 @@ chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; B
 
 soak: $(VENV)/.dev ## a year of misbehaving venues, with kill -9; BARS=8760, PACE=10 (bars a second) by default
 	CANDLED_SOAK_BARS=$(or $(BARS),8760) CANDLED_SOAK_PACE=$(or $(PACE),10) CANDLED_SOAK_SEED=$(or $(SEED),11) $(BIN)/python -m pytest tests/soak -s $(ARGS)
+
+schedules: $(VENV)/.dev ## delivery in virtual time with faults at any step; SEEDS=10000, AGAIN=1000 by default
+	$(BIN)/python tests/simulation/run.py --seeds $(or $(SEEDS),10000) --again $(or $(AGAIN),1000) $(ARGS)
+
+mutants: $(VENV)/.dev ## planted defects, each of which the simulation or a named test must find
+	$(BIN)/python tests/simulation/mutants.py $(ARGS)
 
 fuzz: $(VENV)/.dev ## broken frames through every parser; FRAMES=1000000 by default
 	$(BIN)/python tests/contract/fuzz.py $(or $(FRAMES),1000000) $(SEED)

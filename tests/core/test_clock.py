@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -68,6 +69,15 @@ def test_jitter_never_looks_like_a_fast_venue(answers, spacing):
 def test_a_fast_venue_is_found(rate, answers):
     """With answers in 2 ms and a second between questions, the rate is right to half a percent."""
     assert fit(_samples(rate, 1.0, answers)).rate == pytest.approx(rate, rel=0.005)
+
+
+@given(answers, st.floats(0.0, 1e-3), st.sampled_from([1.0, 10.0, 3_600.0]))
+def test_questions_in_quick_succession_make_no_clock_fly(answers, spacing, rate):
+    """However close two questions are, the rate is not above twice the true one."""
+    last = [sample for sample in _samples(rate, spacing, answers) if sample.answered > sample.asked]
+    for one, two in itertools.pairwise(last):
+        slack = 2.0 / max((two.answered - one.asked) * 1000.0, 1e-9)
+        assert fit([one, two]).rate <= 2.0 * max(rate, 1.0) + 2.0 * slack
 
 
 @given(st.floats(0.001, 400_000.0), st.floats(0.0, 1e6), st.floats(1.0, 1e9))

@@ -97,6 +97,11 @@ class Audit:
         if self._reach and self.due_s is None:
             self.due_s = moment.local_s + self._patience.audit_s
 
+    def began(self, history: Bars) -> None:
+        """Remember the newest bars of a history too: they may have been read before their time."""
+        newest = {bar.open_time: _packed(bar) for bar in history[-self._reach :]}
+        self._bars = newest | self._bars if self._reach else self._bars
+
     def begin_anew(self) -> None:
         """Forget what went out: it has no connection with what follows."""
         self._bars = {}

@@ -309,7 +309,9 @@ class Continuity:
             return
         self._backlog = None
         self._stats.gaps += backlog.gaps
-        events.append(History(self.stream, backlog.bars(), backlog.from_listing))
+        bars = backlog.bars()
+        self.audit.began(bars)
+        events.append(History(self.stream, bars, backlog.from_listing))
 
     def _gather(self, backlog: Backlog, read: Read, rows: Rows, moment: Moment) -> str:
         until = min(read.server_ms, self._order.boundary or read.server_ms)

@@ -189,8 +189,10 @@ class _Session:
         await birth
         await info
         self._proven("status")
-        while True:
-            health = await self._board.changed(health)
+        while True:  # a broker may forget what is retained, so it is said again now and then
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.head_refresh):
+                    health = await self._board.changed(health)
             await (await link.send(self._say.status(health)))
 
     async def _tell_signals(self, link: Wire) -> None:

@@ -63,7 +63,9 @@ def fit(samples: list[ClockSample]) -> VenueClock:
         low = (elapsed - step) / (longest * 1000.0)
         high = (elapsed + step) / (shortest * 1000.0)
         if not low <= 1.0 <= high:
-            rate, fastest = max((low + high) / 2.0, 1e-9), high
+            # Between the middles of both, not in the middle of the bounds: of two questions in
+            # quick succession the upper one is almost infinite.
+            rate, fastest = max(elapsed / (shortest + longest) / 500.0, 1e-9), high
     return VenueClock(
         anchor_s=(last.asked + last.answered) / 2.0,
         anchor_ms=float(last.server_ms),

@@ -55,6 +55,19 @@ def test_history_is_asked_some_seconds_after_a_bar_went_out():
     assert audit.question(moment(9.0, 3.1)) is None
 
 
+def test_the_newest_bars_of_a_history_are_compared_too():
+    """They may have been read a moment before the venue's numbers were final."""
+    audit = Audit(INTERVAL, 100, PATIENCE, None)
+    audit.began(Bars.of([bar(slot) for slot in range(1, 20)]))
+    audit.out(bar(20), moment(0.0))
+    read = audit.question(moment(5.0, 21.1))
+    assert read is not None
+    assert read.start_ms == bar(20 - PATIENCE.audit_reach).open_time
+    shown = rows(*(bar(slot) for slot in range(14, 19)), bar(19, close=101.0), bar(20), bar(21))
+    assert audit.take(shown, moment(5.0)).revised == ()
+    assert audit.take(shown, moment(6.0)).revised == (bar(19, close=101.0),)
+
+
 def test_a_difference_is_believed_when_two_answers_in_a_row_show_it():
     """The first is a doubt, asked again after a moment; the second settles it."""
     audit = audit_of(bar(1), bar(2))

@@ -468,6 +468,20 @@ def test_incidents_are_told_also_those_of_the_time_without_a_broker(tmp_path):
         asyncio.run(scenario(broker))
 
 
+def test_the_status_is_said_again_now_and_then(tmp_path):
+    """A broker that forgot what was retained knows it again, without a lost connection."""
+
+    async def scenario(port: int) -> None:
+        async with tap(port) as wire, running(quick(wire.port, head_refresh=0.1), []):
+            await until(lambda: len(wire.topics("/status")) >= 4)
+            said = wire.topics("/status")
+            assert all(one.retain for one in said)
+            assert said[-1].payload == said[-2].payload == said[-3].payload
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scenario(broker.port))
+
+
 def test_heads_are_said_again_on_every_connection_and_in_between(tmp_path):
     """A consumer need not wait for the next close to see that a stream lives."""
 
