@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from itertools import chain, takewhile
 from typing import Any, Final
 
@@ -156,10 +157,10 @@ class _Session:
                 await self._work(link)
             except LinkError:
                 raise
-            except BaseException as error:
-                if not isinstance(error, asyncio.CancelledError):
+            except (asyncio.CancelledError, Exception) as error:
+                if isinstance(error, Exception):
                     self._board.fail(f"sink {self._name}", error)
-                await _in_peace(self._goodbye(link))
+                await _in_peace(partial(self._goodbye, link))
                 raise
 
     def well_for(self) -> float | None:
@@ -318,9 +319,9 @@ class _Session:
             await ack
 
 
-async def _in_peace(last_words: Coroutine[Any, Any, None]) -> None:
+async def _in_peace(last_words: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Let bounded last words be said, also when the end that they are said at is ordered again."""
-    saying = asyncio.ensure_future(last_words)
+    saying = asyncio.get_running_loop().create_task(last_words())
     try:
         await asyncio.shield(saying)
     except asyncio.CancelledError:

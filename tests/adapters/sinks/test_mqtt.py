@@ -670,6 +670,7 @@ def test_a_close_is_told_in_one_message_after_its_signals(tmp_path):
                     topics = [said.topic for said in wire.said]
                     at = topics.index("candled/digest/binance/1m")
                     assert sum("/signal/" in topic for topic in topics[:at]) == 10
+                    assert not wire.said[at].retain
                     wire.said.clear()
                     digest = bodies(got, "/digest/")[-1]
                     lines = digest.pop("decisions")
@@ -702,7 +703,6 @@ def test_a_close_is_told_in_one_message_after_its_signals(tmp_path):
                     }
                 messages = [m for m in got if "/digest/" in str(m.topic)]
                 assert [m.qos for m in messages] == [1, 0]
-                assert [m.retain for m in messages] == [False, False]
                 assert {m.properties.MessageExpiryInterval for m in messages} == {60}
             finally:
                 await ended(sink.task)
