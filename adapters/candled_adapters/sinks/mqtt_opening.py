@@ -30,6 +30,7 @@ from candled_adapters.sinks.mqtt_versions import LOSSES, Version, Versions
 from candled_adapters.sinks.mqtt_wire import LinkError
 
 _MOST_HEARD: Final = 256  # messages that wait to be taken
+_AGAIN_S: Final = 0.05
 
 _T = TypeVar("_T")
 
@@ -124,10 +125,13 @@ class Opening(aiomqtt.Client):
 
     async def _give_up(self, opening: asyncio.Future[Any]) -> None:
         """End the thread that connects, which cannot be cancelled, by taking its socket away."""
-        if not self._dialled.is_set() and self._reached is not None:
-            with suppress(OSError):
-                self._reached.shutdown(socket.SHUT_RDWR)
-        await self._dialled.wait()
+        while not self._dialled.is_set():
+            if self._reached is not None:
+                with suppress(OSError):  # it may be between plain and TLS
+                    self._reached.shutdown(socket.SHUT_RDWR)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S):
+                    await self._dialled.wait()
         opening.cancel()
         self._drop()
 

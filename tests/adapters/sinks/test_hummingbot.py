@@ -484,7 +484,7 @@ def test_a_daemon_that_is_killed_or_frozen_leaves_no_pair_behind(
             try:
                 await until(lambda: bot.btc.signal == bot.eth.signal == 1, 10)
                 child.send_signal(how)
-                await until(lambda: bot.btc.signal == bot.eth.signal == 0, 12)
+                await until(lambda: bot.btc.signal == bot.eth.signal == 0, 12)  # it looks every 5 s
             finally:
                 child.kill()
                 child.wait(10)

@@ -146,10 +146,12 @@ def test_a_mute_server_does_not_hold_up_the_handshake_for_long():
             for _ in range(2):
                 taken, _ = await asyncio.to_thread(mute.accept)
                 callers.append(taken)
-            async with asyncio.timeout(5):
-                await ended(entering)
-            for caller in callers:
-                caller.close()
+            try:
+                async with asyncio.timeout(5):
+                    await ended(entering)
+            finally:
+                for caller in callers:
+                    caller.close()
 
     asyncio.run(scenario())
 

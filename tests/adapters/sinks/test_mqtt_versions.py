@@ -237,3 +237,19 @@ def test_mosquitto_gives_no_reason_in_3_1_1_and_is_found_out(tmp_path: Path, par
     with mosquitto(tmp_path, conf=f"acl_file {acl}") as broker:
         said = asyncio.run(scenario(broker.port))
     assert said.endswith(f"grant topic readwrite candled/{part}/#")
+
+
+def test_other_connections_follow_the_version_that_was_found():
+    """They ask in it at once, prove no rights of their own, and change nothing for the first."""
+
+    async def scenario() -> None:
+        async with raw_broker(Echo(refuse_in_words, deaf_to="/")) as broker:
+            settings = quick(broker.port)
+            dial = Dial(settings, prove=False)
+            with pytest.raises(LinkError, match=r"refused the connection .code 132"):
+                await dial(settings, WILL).__aenter__()
+            async with dial(settings, WILL), dial.follow(settings, None) as other:
+                assert other.version == "3.1.1"
+            assert broker.versions == [5, 4, 4]
+
+    asyncio.run(scenario())
