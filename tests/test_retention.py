@@ -402,3 +402,43 @@ def test_a_service_goes_on_after_pruning_as_if_nothing_had_gone(tmp_path: Path):
         kept = of(journal.after(0, 9_999), BTC)
     assert kept == wanted[-len(kept) :]
     assert len(kept) > len(bars) - spare
+
+
+def test_a_step_never_leaves_a_hole_among_signals(tmp_path: Path):
+    """A correction is younger than its bar: it goes when all before it went, not with its bar."""
+    with opened(tmp_path) as journal:
+        model = Model()
+        act(journal, model, 0, ("bars", BTC, [Side.LONG] * 4, 0))
+        act(journal, model, 1, ("revise", BTC, 3, Side.SHORT))
+        act(journal, model, 2, ("bars", BTC, [Side.LONG] * 20, 0))
+        for sink in SINKS:
+            act(journal, model, 3, ("mark", sink, 99))
+        for _ in range(12):
+            interrupt(journal, model)
+        prune(journal)
+        model.prune()
+        model.check(journal)
+
+
+def test_decisions_that_a_revision_may_touch_stay_however_old(tmp_path: Path):
+    """Of a stream with few bars in a long time the newest stay, with what they rest on."""
+    with opened(tmp_path) as journal:
+        commit(journal, *((BTC, hour, Side.LONG) for hour in range(0, 200, 10)))
+        journal.mark("mqtt", 20)
+        assert prune(journal, "mqtt") > 0
+        assert journal.signals_kept(BTC) == (21 - REVISABLE, 20)
+        assert hours(journal.bars(BTC, 99)) == list(range(130, 200, 10))
+
+
+def test_the_latest_decision_stays_when_newer_bars_are_not_decided(tmp_path: Path):
+    """A stream that began anew keeps its newest decision, and that of its newest decided bar."""
+    with opened(tmp_path) as journal:
+        made = commit(journal, *((BTC, hour, Side.LONG) for hour in range(10)))
+        later = Bars.of([bar(hour) for hour in range(500, 520)])
+        journal.store_history(BTC, later, from_listing=False)
+        journal.mark("mqtt", 10)
+        prune(journal, "mqtt")
+        assert journal.latest() == made[-1:]
+    with opened(tmp_path) as journal:
+        assert journal.after(0, 99) == made[-1:]
+        assert journal.latest() == made[-1:]
