@@ -14,8 +14,11 @@ demo: $(VENV)/.run ## the whole main job, on this machine alone
 test: $(VENV)/.dev mosquitto chromium ## all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
-chaos: $(VENV)/.dev mosquitto ## a long run with kill -9 of daemon and broker; BARS=5000 by default
-	CANDLED_CHAOS_BARS=$(or $(BARS),5000) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
+chaos: $(VENV)/.dev mosquitto faketime ## kill -9, freezes and worse upon real processes (docs/chaos.md)
+	CANDLED_CHAOS_BARS=$(or $(BARS),5000) CANDLED_CHAOS_KILLS=$(or $(KILLS),300) \
+	  CANDLED_CHAOS_BROKER_KILLS=$(or $(BROKER_KILLS),100) CANDLED_CHAOS_FREEZES=$(or $(FREEZES),20) \
+	  CANDLED_CHAOS_SEED=$(or $(SEED),11) CANDLED_CHAOS_PAGE=$(PAGE) \
+	  $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 soak: $(VENV)/.dev ## a year of misbehaving venues, with kill -9; BARS=8760, PACE=10 (bars a second) by default
 	CANDLED_SOAK_BARS=$(or $(BARS),8760) CANDLED_SOAK_PACE=$(or $(PACE),10) CANDLED_SOAK_SEED=$(or $(SEED),11) $(BIN)/python -m pytest tests/soak -s $(ARGS)
@@ -83,9 +86,9 @@ define install-project
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef
 
-# The tests use a real broker and a real browser, and skip those parts without one.
-.PHONY: mosquitto chromium
-mosquitto chromium:
+# The tests use a real broker, a real browser and clocks that jump, and skip those parts without.
+.PHONY: mosquitto chromium faketime
+mosquitto chromium faketime:
 	@if ! PATH="$$PATH:/usr/sbin" command -v $@ >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $@; \

@@ -46,7 +46,10 @@ class Mosquitto:
         self.log = folder / "mosquitto.log"
         self._conf = folder / "mosquitto.conf"
         self._child: subprocess.Popen[bytes] | None = None
-        lines = [f"listener {port} 127.0.0.1", "user root", "max_queued_messages 0", conf]
+        lines = [f"listener {port} 127.0.0.1", "user root"]
+        if "max_queued_messages" not in conf:
+            lines.append("max_queued_messages 0")
+        lines.append(conf)
         if bare:
             lines = [conf, "user root"]
         elif "allow_anonymous" not in conf and "password_file" not in conf:

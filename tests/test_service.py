@@ -270,7 +270,13 @@ def test_each_batch_is_observed_in_its_stages(tmp_path: Path):
     summary = tally.summary()
     assert (summary.decisions, summary.signals, summary.no_decisions) == (3, 0, 3)
     assert (summary.delivered, summary.latency_p50_ms, summary.latency_p99_ms) == (1, 2.5, 2.5)
-    assert Tally().summary().latency_p50_ms is None
+    stored = [(times.durable_ns - times.received_ns) / 1e6 for _, times in batches]
+    assert summary.durable_max_ms == round(max(stored), 3)
+    assert summary.durable_p99_ms is not None
+    assert min(stored) - 0.001 <= summary.durable_p99_ms <= max(stored) + 0.001
+    unused = Tally().summary()
+    assert (unused.latency_p50_ms, unused.durable_p99_ms, unused.durable_max_ms) == (None,) * 3
+    assert (unused.loop_late_p999_ms, unused.loop_late_max_ms) == (None, None)
 
 
 def test_streams_say_how_they_are(tmp_path: Path):

@@ -31,6 +31,7 @@ from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.journal import Journal, open_journal
+from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, mqtt_settings, sinks_of
 from candled.ports import Clock, Feed
@@ -86,9 +87,14 @@ async def _serve(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await daemon.service.run(stop)
+    watch = LoopWatch()
+    watching = loop.create_task(watch.run(), name="loopwatch")
+    try:
+        await daemon.service.run(stop)
+    finally:
+        watching.cancel()
     notify("STOPPING=1")
-    log.info("summary", **asdict(daemon.tally.summary()))
+    log.info("summary", **asdict(daemon.tally.summary(watch.lateness())))
 
 
 def load_lanes(config: Config, source: Path) -> list[Lane]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from candled.core.decision import Side
 from candled.incidents import where
+from candled.loopwatch import NOT_MEASURED, Lateness
 from candled.ports import Entry, Incident
 from candled.service import BatchTimes
 
@@ -31,6 +32,13 @@ class Summary:
     latency_p50_ms: float | None
     """From the receipt of a bar's frame to the broker's acknowledgement of its signal."""
     latency_p99_ms: float | None
+    durable_p99_ms: float | None
+    """From the receipt of the newest bar of a batch to the batch being on disk."""
+    durable_max_ms: float | None
+    """The longest of these since the start."""
+    loop_late_p999_ms: float | None
+    """How late the event loop was, because something held it up; None before it was measured."""
+    loop_late_max_ms: float | None
     incidents: Mapping[str, Mapping[str, int]]
     """By stream path, or exchange where it was about no one stream, and by hazard."""
 
@@ -46,9 +54,14 @@ class Tally:
         self._delivered = 0
         self._incidents: dict[str, Counter[str]] = defaultdict(Counter)
         self._latencies: deque[float] = deque(maxlen=_KEPT)
+        self._stored_ms: deque[float] = deque(maxlen=_KEPT)
+        self._longest_ms: float | None = None
 
-    def durable(self, entries: Sequence[Entry], _times: BatchTimes) -> None:
-        """Count a batch that is on disk."""
+    def durable(self, entries: Sequence[Entry], times: BatchTimes) -> None:
+        """Count a batch that is on disk, and how long that took."""
+        took_ms = (times.durable_ns - times.received_ns) / 1e6
+        self._stored_ms.append(took_ms)
+        self._longest_ms = max(took_ms, self._longest_ms or 0.0)
         for entry in entries:
             self._signals += entry.seq is not None
             if entry.decision.supersedes:
@@ -66,18 +79,23 @@ class Tally:
         """Count an incident, told or not."""
         self._incidents[where(incident)][incident.hazard.value] += 1
 
-    def summary(self) -> Summary:
-        """Return the counts so far."""
-        p50 = p99 = None
-        if self._latencies:
-            p50, p99 = (round(float(x), 3) for x in np.percentile(self._latencies, [50, 99]))
+    def summary(self, lateness: Lateness = NOT_MEASURED) -> Summary:
+        """Return the counts so far; `lateness` is the loop's."""
         return Summary(
             decisions=self._decisions,
             signals=self._signals,
             no_decisions=self._no_decisions,
             corrections=self._corrections,
             delivered=self._delivered,
-            latency_p50_ms=p50,
-            latency_p99_ms=p99,
+            latency_p50_ms=_percentile(self._latencies, 50),
+            latency_p99_ms=_percentile(self._latencies, 99),
+            durable_p99_ms=_percentile(self._stored_ms, 99),
+            durable_max_ms=None if self._longest_ms is None else round(self._longest_ms, 3),
+            loop_late_p999_ms=lateness.p999_ms,
+            loop_late_max_ms=lateness.max_ms,
             incidents={name: dict(counts) for name, counts in sorted(self._incidents.items())},
         )
+
+
+def _percentile(values: Sequence[float], which: int) -> float | None:
+    return round(float(np.percentile(values, which)), 3) if values else None

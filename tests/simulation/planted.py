@@ -266,9 +266,9 @@ PLANTED: Final = (
     Planted(
         "the status is forgotten",
         _MESSAGES,
-        "        said = payload.status(health, self._instance, self._epoch)\n"
+        "        said = payload.status(health, self._instance, self._epoch, self._beat_s)\n"
         "        return Message(self._topics.status, said, retain=True)",
-        "        said = payload.status(health, self._instance, self._epoch)\n"
+        "        said = payload.status(health, self._instance, self._epoch, self._beat_s)\n"
         "        return Message(self._topics.status, said)",
     ),
     Planted(

@@ -173,6 +173,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=
     since: Annotated[str | None, Meta(description="Wall clock; null in a will")]
     instance: Annotated[str, Meta(description="Which process says so")]
     epoch: str
+    beat_s: Annotated[
+        float | None,
+        Meta(description="Said again so often while it lives (s): silence is no calm; null: not"),
+    ] = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -190,11 +190,14 @@ class _Session:
         await birth
         await info
         self._proven("status")
-        while True:  # a broker may forget what is retained, so it is said again now and then
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.head_refresh):
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.status_beat):
                     health = await self._board.changed(health)
-            await (await link.send(self._say.status(health)))
+            except TimeoutError:  # brokers forget, and need ten seconds to see that we stand still
+                link.send_unacked(self._say.status(health))
+            else:
+                await (await link.send(self._say.status(health)))
 
     async def _tell_signals(self, link: Wire) -> None:
         while True:

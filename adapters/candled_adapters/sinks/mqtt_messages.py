@@ -49,6 +49,8 @@ class MqttSettings:
     """Messages on their way at once; the broker's Receive Maximum may lower it."""
     publish_timeout: float = 2.0
     """Seconds to wait for the broker before giving up the connection."""
+    status_beat: float = 1.0
+    """Seconds between repetitions of the status, without which consumers stop trading."""
     head_refresh: float = 30.0
     """Seconds between repetitions of every head."""
     backoff_min: float = 0.2
@@ -104,6 +106,7 @@ class Voice:
     ) -> None:
         self._topics = Topics(settings.base_topic)
         self._refresh_s = settings.head_refresh
+        self._beat_s = settings.status_beat
         self._clocks = clocks
         self._info = info
         self._instance = instance
@@ -116,7 +119,7 @@ class Voice:
 
     def status(self, health: Health) -> Message:
         """Render the service's state."""
-        said = payload.status(health, self._instance, self._epoch)
+        said = payload.status(health, self._instance, self._epoch, self._beat_s)
         return Message(self._topics.status, said, retain=True)
 
     def info(self) -> Message:

@@ -175,8 +175,8 @@ def event(notice: Notice) -> bytes:
     )
 
 
-def status(health: Health, instance: str, epoch: str) -> bytes:
-    """Return the payload of the service's state."""
+def status(health: Health, instance: str, epoch: str, beat_s: float | None = None) -> bytes:
+    """Return the payload of the service's state, said again every `beat_s` seconds, if at all."""
     return encode(
         Status(
             state=health.state.value,
@@ -184,6 +184,7 @@ def status(health: Health, instance: str, epoch: str) -> bytes:
             since=iso(health.since_ms),
             instance=instance,
             epoch=epoch,
+            beat_s=beat_s,
         )
     )
 

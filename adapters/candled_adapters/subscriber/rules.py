@@ -10,12 +10,14 @@ Pure: no connection and no clock; messages and moments come in, facts go out. In
    `live`.
 3. After a jump in the numbers the daemon is asked for what is missing. What came behind the hole
    waits for the answer, but at most `hold_s` seconds or half of the life it has left, whichever is
-   less. Then it is told, and what was missing is told when it comes, for the record.
+   less; where it may not be acted on anyway, `record_s` seconds. Then it is told, and what was
+   missing is told when it comes, for the record.
 4. A head that names a higher number than was seen means the same, unless the signal comes within
    `grace_s`: a head may overtake signals that the broker still holds.
 5. What the daemon no longer has is told as lost. A new epoch begins at number 1; ids stay known.
 6. At the first contact numbering stands where the head, or the first signal, says.
-7. Whatever says that the service or a stream cannot be relied on halts; so does silence.
+7. Whatever says that the service or a stream cannot be relied on halts; so does silence: of a
+   service that says how it is every `beat_s`, after three of these.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ Verify = Callable[[str, bytes, dict[str, str]], str | None]
 
 _MOST_STREAMS: Final = 10_000
 _MOST_QUESTIONS: Final = 4  # on their way at once; the daemon answers two a second for long
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.5
+#: So many beats of the service may be missed; more of them are silence.
+_BEATS_MISSED: Final = 3
+_SHORTEST_BEAT_S: Final = 0.5
 
 
 class Rules:
@@ -145,7 +150,7 @@ class Rules:
             return
         match heard:
             case shapes.Status():
-                yield from self._status(heard)
+                yield from self._status(heard, now)
             case shapes.Replay():
                 yield from self._replay(heard, now)
             case shapes.Signal():
@@ -162,8 +167,9 @@ class Rules:
             case shapes.Correction():
                 yield from self._stream(stream_of(heard)).correction(heard)
 
-    def _status(self, status: shapes.Status) -> Iterator[Fact]:
+    def _status(self, status: shapes.Status, now: Now) -> Iterator[Fact]:
         self._service.epoch = status.epoch
+        self._service.heard_at, self._service.beat_s = now.local, status.beat_s
         reasons = f": {'; '.join(status.reasons)}"[:500] if status.reasons else ""
         online = status.state == "online"
         yield from self._serve(None if online else f"the service is {status.state}{reasons}")
@@ -195,9 +201,18 @@ class Rules:
                 del self._open[name]
         if now.local >= self._look_at:
             self._look_at = now.local + _LOOK_S
+            facts += self._silence(now)
             for stream in self._streams.values():
                 facts += stream.stand(now)
         return facts + list(self._ask(now))
+
+    def _silence(self, now: Now) -> Iterator[Fact]:
+        """Halt when the service has missed its beats: its broker may take long to say so."""
+        service = self._service
+        if service.trouble is None and service.beat_s is not None:
+            silent_s = now.local - service.heard_at
+            if silent_s > _BEATS_MISSED * max(service.beat_s, _SHORTEST_BEAT_S):
+                yield from self._serve("the service is silent: it may be frozen or cut off")
 
     def _ask(self, now: Now) -> Iterator[Fact]:
         """Ask for what is missing, of a few streams at a time."""

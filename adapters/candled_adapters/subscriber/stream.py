@@ -27,6 +27,7 @@ NEVER: Final = float("-inf")
 _MOST_IDS: Final = 128
 _NO_RETRY_S: Final = 30.0
 _LONGEST_PAUSE_S: Final = 60.0
+_NO_HURRY: Final = 1 << 62  # on the venue's clock (ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,9 @@ class Limits:
     """The rules' patience, all in seconds of the local clock."""
 
     hold_s: float = 2.0
-    """How long a signal waits for what is missing before it."""
+    """How long a signal that may be acted on waits for what is missing before it."""
+    record_s: float = 30.0
+    """How long one that is only for the record does: there is no hurry, and order is worth more."""
     grace_s: float = 1.0
     """How long a signal that a head names may still be on its way."""
     stale_s: float = 90.0
@@ -50,6 +53,10 @@ class Service:
     epoch: str | None = None
     trouble: str | None = "not connected"
     """Why nothing may be acted on; None when it is online."""
+    heard_at: float = NEVER
+    """Local time at which it last said how it is."""
+    beat_s: float | None = None
+    """How often it says so again (s), if it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,10 @@ class _Waiting:
     """Local time."""
     until_ms: int
     """Venue's clock."""
+
+    def is_due(self, now: Now) -> bool:
+        """Whether it has waited long enough, and what came before it with it."""
+        return now.local >= self.until or now.venue_ms >= self.until_ms
 
 
 @dataclass(slots=True)
@@ -203,15 +214,15 @@ class StreamRules:
 
     def _wait(self, heard: Heard, now: Now) -> _Waiting:
         left = heard.signal.valid_until_ms - now.venue_ms
-        until_ms = now.venue_ms + left // 2 if left > 0 else heard.signal.valid_until_ms + (1 << 60)
-        return _Waiting(heard, now.local + self.limits.hold_s, until_ms)
+        if heard.why_not or self._against(heard, now) or left <= 0:
+            return _Waiting(heard, now.local + self.limits.record_s, _NO_HURRY)
+        return _Waiting(heard, now.local + self.limits.hold_s, now.venue_ms + left // 2)
 
     def release(self, now: Now) -> Iterator[Fact]:
         """Tell what has waited long enough; what is missing before it becomes a hole."""
         numbers = self.numbers
         while (first := numbers.first_waiting()) is not None:
-            waiting = numbers.waiting[first]
-            is_due = now.local >= waiting.until or now.venue_ms >= waiting.until_ms
+            is_due = any(waiting.is_due(now) for waiting in numbers.waiting.values())
             if not (is_due or numbers.is_crowded()):
                 return
             for low, high in numbers.pass_over(first - 1):

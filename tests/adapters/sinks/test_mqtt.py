@@ -39,7 +39,8 @@ WRONG, RIGHT = "correct-horse-battery", "another"
 
 def quick(port: int, **changes: object) -> MqttSettings:
     """Return settings for a broker on loopback, with the patience of a test."""
-    return replace(MqttSettings("127.0.0.1", port), backoff_max=0.3, **changes)
+    patient = MqttSettings("127.0.0.1", port, status_beat=60.0)
+    return replace(patient, backoff_max=0.3, **changes)
 
 
 class Running:
@@ -468,15 +469,23 @@ def test_incidents_are_told_also_those_of_the_time_without_a_broker(tmp_path):
         asyncio.run(scenario(broker))
 
 
-def test_the_status_is_said_again_now_and_then(tmp_path):
-    """A broker that forgot what was retained knows it again, without a lost connection."""
+def test_the_status_is_said_again_while_the_service_lives(tmp_path):
+    """Silence is not calm: at every beat, retained and without acknowledgement, as it is then."""
 
     async def scenario(port: int) -> None:
-        async with tap(port) as wire, running(quick(wire.port, head_refresh=0.1), []):
+        async with tap(port) as wire, running(quick(wire.port, status_beat=0.05)) as sink:
             await until(lambda: len(wire.topics("/status")) >= 4)
+            sink.board.set(ServiceState.DEGRADED, "binance is down")
+            await until(lambda: wire.topics("/status")[-1].payload["state"] == "degraded")
+            known = len(wire.topics("/status"))
+            await until(lambda: len(wire.topics("/status")) >= known + 2)
             said = wire.topics("/status")
-            assert all(one.retain for one in said)
-            assert said[-1].payload == said[-2].payload == said[-3].payload
+            assert all(message.retain for message in said)
+            assert {message.payload["beat_s"] for message in said} == {0.05}
+            online = [message.qos for message in said if message.payload["state"] == "online"]
+            degraded = [message.qos for message in said if message.payload["state"] == "degraded"]
+            assert online[0] == degraded[0] == 1
+            assert set(online[1:]) == set(degraded[1:]) == {0}
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(scenario(broker.port))

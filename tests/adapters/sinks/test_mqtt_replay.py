@@ -68,7 +68,8 @@ async def working(settings: MqttSettings, connect: Callable | None = None) -> As
 
 
 def quick(port: int, **changes: object) -> MqttSettings:
-    return replace(MqttSettings("127.0.0.1", port), backoff_max=0.3, **changes)
+    patient = MqttSettings("127.0.0.1", port, status_beat=60.0)
+    return replace(patient, backoff_max=0.3, **changes)
 
 
 # --- with a real broker

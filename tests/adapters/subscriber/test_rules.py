@@ -369,6 +369,65 @@ def test_a_signal_waits_for_half_of_its_life_at_most():
     assert told(bot.wait(0.1)) == [(3, None)]
 
 
+def test_what_is_only_for_the_record_waits_longer_and_keeps_the_order():
+    """Late signals behind a hole are told after what was missing; they have no hurry."""
+    bot = Bot()
+    bot.hear(signal(1))
+    assert told(bot.hear(signal(3, live=False))) == []
+    assert told(bot.hear(signal(4, live=False))) == []
+    assert told(bot.wait(29)) == []
+    answer = bot.hear(replay(signal(2), signal(3), signal(4), since=1, last=4))
+    assert [seq for seq, _ in told(answer)] == [2, 3, 4]
+
+
+def test_what_is_only_for_the_record_waits_no_longer_than_half_a_minute():
+    """An answer that never comes keeps nothing back for ever."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(3, live=False))
+    assert [seq for seq, _ in told(bot.wait(30.1))] == [3]
+
+
+def test_what_may_be_acted_on_does_not_wait_behind_what_is_for_the_record():
+    """Its own patience counts; what stands before it is told with it, in order."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(3, live=False))
+    bot.hear(signal(4))
+    bot.hear(signal(6, live=False))
+    found = told(bot.wait(2.1))
+    assert [seq for seq, _ in found] == [3, 4]
+    assert found[1] == (4, None)
+    answer = bot.hear(replay(signal(2), signal(5), signal(6), since=1, last=6))
+    assert [seq for seq, _ in told(answer)] == [2, 5, 6]
+
+
+def test_a_service_that_misses_its_beats_halts_everything():
+    """Three beats are waited for, no more; the next one lets all go on, and calm is no silence."""
+    bot = Bot()
+    assert bot.hear(status(beat_s=1.0)) == []
+    for _ in range(10):
+        assert bot.wait(2.9) == []
+        assert bot.hear(status(beat_s=1.0)) == []
+    (halt,) = bot.wait(4.0)
+    assert isinstance(halt, Halt)
+    assert halt.stream is None
+    assert "silent" in halt.why
+    ((_, why),) = told(bot.hear(signal(1)))
+    assert "silent" in str(why)
+    assert bot.hear(status(beat_s=1.0)) == [Go(None)]
+    assert told(bot.hear(signal(2))) == [(2, None)]
+
+
+@pytest.mark.parametrize("beat_s", [None, 0.0, -1.0, 1e-300])
+def test_a_service_of_which_no_beats_are_expected_may_be_silent(beat_s: float | None):
+    """Without a promise there is none to break, and a foolish one is taken for half a second."""
+    bot = Bot()
+    bot.hear(status(beat_s=beat_s))
+    assert bot.wait(1.4) == []
+    assert bool(bot.wait(2.0)) == (beat_s is not None)
+
+
 def test_a_missing_signal_that_comes_after_a_later_one_is_not_acted_on():
     """Even if it comes by itself: order is part of what a signal means."""
     bot = Bot()

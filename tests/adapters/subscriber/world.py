@@ -101,8 +101,10 @@ def correction(of: shapes.Signal, side: str = "flat", name: str = "again") -> sh
     )  # fmt: skip
 
 
-def status(state: str = "online", epoch: str = "e1") -> shapes.Status:
-    return shapes.Status(state=state, reasons=(), since=None, instance="i", epoch=epoch)
+def status(state: str = "online", epoch: str = "e1", beat_s: float | None = None) -> shapes.Status:
+    return shapes.Status(
+        state=state, reasons=(), since=None, instance="i", epoch=epoch, beat_s=beat_s
+    )
 
 
 def about(said: shapes.Subject) -> str:
