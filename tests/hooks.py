@@ -147,7 +147,8 @@ async def receiver(
         assert task is not None
         tasks.add(task)
         try:
-            await target.serve(reader, writer)
+            with suppress(asyncio.CancelledError):  # at the end; asyncio would tell of it
+                await target.serve(reader, writer)
         finally:
             tasks.discard(task)
 

@@ -149,7 +149,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     ROWS,
     st.lists(st.sampled_from(sorted(ANSWERS)), max_size=12),
