@@ -196,11 +196,12 @@ class _Delivery:
         last, sent = "", False
         while True:
             await self._target.opened(order)
+            doubtful = sent or self._doubtful
             if (reason := self._pointless(order, last, sent=sent)) is not None:
-                if not sent and order.kind == "enter":
+                if not doubtful and order.kind == "enter":
                     self._never_sent.append(order.signal)
                 return reason
-            outcome = await self._target.attempt(order, doubtful=sent or self._doubtful)
+            outcome = await self._target.attempt(order, doubtful=doubtful)
             sent = True
             match outcome:
                 case Taken():
@@ -219,7 +220,8 @@ class _Delivery:
         if self._target.left_s(order) <= 0:
             return "expired" + (f", tried until then: {last}" if sent else "")
         if order.kind == "enter" and order.signal in self._taken_back(order):
-            return "taken back before it " + ("was known to have arrived" if sent else "was sent")
+            doubtful = sent or self._doubtful
+            return f"taken back before it was {'known to have arrived' if doubtful else 'sent'}"
         return None
 
     def _taken_back(self, order: Order) -> frozenset[str]:

@@ -253,10 +253,10 @@ def test_an_answer_whose_body_never_ends_is_an_answer(monkeypatch):
 def test_a_signal_that_is_taken_back_while_it_waits_is_not_sent():
     """Nor is an exit sent for what was never entered; both are recorded."""
     decisions = Decisions()
-    long = decisions.make()
-    setting = scene(long, decisions.correct(long, Side.FLAT), decisions.make(Side.SHORT))
+    first, long = decisions.make(), decisions.make()
+    setting = scene(first, long, decisions.correct(long, Side.FLAT), decisions.make(Side.SHORT))
     target = once(setting)
-    assert [request.json["side"] for request in target.requests] == ["short"]
+    assert [request.json["side"] for request in target.requests] == ["long", "short"]
     assert [reason for _, _, reason in setting.outbox.refused] == [
         "enter long: taken back before it was sent",
         "exit long: the signal that is taken back was never sent",
@@ -278,6 +278,16 @@ def test_a_signal_that_may_have_arrived_is_left_when_it_is_taken_back():
 
     target = play(work, lambda _: next(answers, Reply()))
     assert [request.json["kind"] for request in target.requests] == ["enter", "exit"]
+    assert "taken back before it was known to have arrived" in setting.outbox.refused[0][2]
+
+
+def test_what_a_process_that_died_may_have_sent_is_left_when_it_is_taken_back():
+    """The next process cannot know whether its first order had arrived; an exit does no harm."""
+    decisions = Decisions()
+    long = decisions.make()
+    setting = scene(long, decisions.correct(long, Side.FLAT))
+    target = once(setting)
+    assert [request.json["kind"] for request in target.requests] == ["exit"]
     assert "taken back before it was known to have arrived" in setting.outbox.refused[0][2]
 
 
