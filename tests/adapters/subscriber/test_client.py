@@ -193,7 +193,8 @@ asyncio.run(main())
             for wanted in (5, 20, 15):
                 child = start(broker.port)
                 try:
-                    child.stdout.readline()  # connected
+                    first = await asyncio.to_thread(child.stdout.readline)
+                    seen += [int(first.split()[1])] if first[0] == "+" else []
                     await speaking.signals(20)
                     await speaking.head()
                     seen += await asyncio.to_thread(handed, child, wanted)
@@ -365,6 +366,46 @@ def test_rights_that_are_missing_are_told(tmp_path):
         await ended(consumer.task)
 
     play(tmp_path, scenario, conf=ACL.format(folder=tmp_path))
+
+
+@asynccontextmanager
+async def granting(*codes: int) -> AsyncIterator[int]:
+    """Serve MQTT 5 far enough to answer a subscription with these codes; yields the port."""
+
+    async def packet(reader: asyncio.StreamReader) -> bytes:
+        await reader.readexactly(1)
+        length, shift = 0, 0
+        while (byte := (await reader.readexactly(1))[0]) & 128:
+            length, shift = length | (byte & 127) << shift, shift + 7
+        return await reader.readexactly(length | byte << shift)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(b"\x20\x03\0\0\0")
+        asked = await packet(reader)
+        writer.write(bytes([0x90, 3 + len(codes), *asked[:2], 0, *codes]))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_topics_that_are_not_granted_are_named():
+    """Without status, heads or signals there is no use; without answers or corrections there is."""
+
+    async def scenario() -> None:
+        async with granting(1, 0x87, 1, 1, 1) as port:
+            with pytest.raises(BrokerError, match=r"grant read rights on candled/head/#"):
+                async for _ in Signals(f"mqtt://127.0.0.1:{port}", client_id="bot", patient=False):
+                    pass
+        async with granting(1, 0, 0x87, 1, 1) as port, bot(port) as consumer:
+            await consumer.signals.subscribed.wait()
+            await until(lambda: any(isinstance(event, Refused) for event in consumer.events))
+            refused = [event for event in consumer.events if isinstance(event, Refused)]
+            assert [event.topic for event in refused] == [ANSWERS]
+
+    asyncio.run(scenario())
 
 
 @needs_mosquitto

@@ -502,6 +502,16 @@ def test_what_is_no_longer_kept_is_told_as_lost():
     assert bot.wait(20) == []
 
 
+def test_what_was_lost_and_comes_after_all_is_told():
+    """For the record, and once."""
+    bot = Bot()
+    bot.hear(signal(1))
+    bot.hear(signal(4))
+    bot.hear(replay(signal(4), since=1, last=4, first=4))
+    assert told(bot.hear(signal(3))) == [(3, "out of order")]
+    assert bot.hear(signal(3)) == []
+
+
 def test_a_hole_of_which_nothing_is_kept_is_lost():
     """When the daemon has no signal of the stream any more, nobody waits for one."""
     bot = Bot()
@@ -811,6 +821,14 @@ def test_another_base_is_not_ours():
     bot = Bot()
     assert bot.rules.take(Message("candled2/signal/x/BTC/1m", encode(signal(1))), bot.now) == []
     assert bot.rules.take(Message("candled/info", b"{}"), bot.now) == []
+
+
+def test_a_message_that_is_too_large_is_refused_unread():
+    """Beyond a megabyte nothing is parsed, however right it is."""
+    payload = encode(signal(1)) + b" " * 1_048_576
+    (fact,) = Bot().rules.take(Message(TOPICS.signal(BTC), payload), Now(50, BEGAN_MS))
+    assert isinstance(fact, Refused)
+    assert "more than 1048576" in fact.why
 
 
 def test_an_unknown_schema_is_refused():
