@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -24,6 +26,8 @@ from simulation.venue import Hit, Pipe, Venue
 
 PATIENCE: Final = Patience(audit_reach=16)
 _PAGE: Final = 500
+_MOST_ASKED: Final = 60  # questions about one stream within ...
+_ASKED_S: Final = 10.0  # ... so many seconds
 _RETRIES_S: Final = (0.1, 0.5, 2.0)
 
 
@@ -43,6 +47,9 @@ class Rest:
     def __init__(self, venue: Venue, clock: VenueTime, hit: Hit, chance: random.Random) -> None:
         self._venue, self._hit, self._chance = venue, hit, chance
         self._door = Door()
+        self._asked: deque[float] = deque(maxlen=_MOST_ASKED * len(venue.streams))
+        self.hurries = False
+        """Whether more was asked within some seconds than patience would."""
         self._time = ServerTime(clock, step_ms=1, allowed=self._door.opened, ask=self._ask_time)
 
     async def server_time(self, after: float) -> int:
@@ -56,6 +63,9 @@ class Rest:
 
     async def rows(self, stream: Stream, read: Read, *, urgent: bool = True) -> Rows:
         del urgent
+        self._asked.append(time.monotonic())
+        full = len(self._asked) == self._asked.maxlen
+        self.hurries |= full and self._asked[-1] - self._asked[0] < _ASKED_S
         await self._door.opened()
         await self._arrive()
         found = self._venue.rows(stream, read)
@@ -87,6 +97,7 @@ class SimFeed:
         self._time = VenueTime(self._rearm)
         self.clock: Clock = self._time
         self.machines: list[Continuity] = []
+        self.rest: Rest | None = None
         self._session: Session | None = None
 
     @property
@@ -102,7 +113,7 @@ class SimFeed:
         return len(samples) > 1 and samples[-1].asked > samples[0].answered + 1.0
 
     async def run(self, resume: Sequence[Resume], emit: Emit) -> None:
-        rest = Rest(self._venue, self._time, self._hit, self._chance)
+        self.rest = rest = Rest(self._venue, self._time, self._hit, self._chance)
         nature = Nature(_PAGE)
         self.machines = [Continuity(one, nature, self.stats, PATIENCE) for one in resume]
         session = Session(self.exchange, self._time, rest, self.machines, emit, questions=4)

@@ -25,6 +25,10 @@ class Crash(KeyboardInterrupt):
     """The process is dead. Of this base, so that no task can keep it to itself."""
 
 
+class Endless(KeyboardInterrupt):
+    """Something never comes back to the loop."""
+
+
 class StuckError(Exception):
     """Nobody will ever do anything again, or nobody ever stops."""
 

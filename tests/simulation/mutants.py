@@ -27,7 +27,7 @@ from simulation.planted import PLANTED, Planted  # noqa: E402 - the path comes f
 
 SEEDS = 160
 _SEEDS_BEFORE_TESTS = 40
-_LONGEST_S = 150.0
+_LONGEST_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,8 +22,11 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[2] / part) for part in ("tests", "daemon", "adapters")]
 
 from simulation.faults import KINDS, Fault, Plan, plan_of  # noqa: E402
+from simulation.loop import Endless  # noqa: E402
 from simulation.playing import Outcome, play, quiet  # noqa: E402
 from simulation.shrink import smallest  # noqa: E402
+
+_MOST_CPU_S = 15.0  # a schedule takes a tenth of a second
 
 
 def _say(*words: object) -> None:
@@ -50,10 +54,21 @@ def run_seed(seed: int) -> Outcome:
 def run_plan(plan: Plan) -> Outcome:
     """Play a schedule; what the simulation itself cannot bear is a violation too."""
     quiet()
+    signal.signal(signal.SIGVTALRM, _goes_round)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _MOST_CPU_S)
     try:
         return play(plan)
+    except Endless:
+        return Outcome(plan, ["the daemon goes round and round without a step"], "")
     except Exception as error:  # noqa: BLE001 - told with the seed
         return Outcome(plan, [f"the simulation failed: {type(error).__name__}: {error}"], "")
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _goes_round(_number: int, _frame: object) -> None:
+    """End what never comes back to the loop."""
+    raise Endless
 
 
 def shrunk(outcome: Outcome) -> Outcome:

@@ -241,6 +241,8 @@ class Watch:
         if world.since < world.end_s:
             world.timeline.after(_PROBE_S, self._probe)
         self._look_for_false_online()
+        if world.feed is not None and world.feed.rest is not None and world.feed.rest.hurries:
+            self.violation("the venue is asked again and again without a pause")
         quiet = world.since > max(world.last_fault_s, world.quiet_s)
         if quiet and world.alive and self.recovery_s is None and self._is_whole():
             self.recovery_s = world.since - max(world.last_fault_s, world.quiet_s)
