@@ -103,7 +103,7 @@ PLANTED: Final = (
     Planted(
         "online whatever is wrong",
         _BOARD,
-        "state = ServiceState.DEGRADED if reasons else ServiceState.ONLINE",
+        "state = ServiceState.DEGRADED if self._problems else ServiceState.ONLINE",
         "state = ServiceState.ONLINE",
     ),
     Planted("the newest event first", _INBOX, "self._events.popleft()", "self._events.pop()"),
@@ -229,7 +229,7 @@ PLANTED: Final = (
     Planted(
         "no goodbye",
         _MQTT,
-        "                await self._goodbye(link)\n                raise",
+        "                await _in_peace(partial(self._goodbye, link))\n                raise",
         "                raise",
     ),
     Planted(
@@ -301,8 +301,8 @@ PLANTED: Final = (
     Planted(
         "a replay begins one too late",
         "adapters/candled_adapters/sinks/replay.py",
-        "size, at = 0, since",
-        "size, at = 0, since + 1",
+        "self._page(stream, said.since_seq, last)",
+        "self._page(stream, said.since_seq + 1, last)",
     ),
     Planted(
         "nobody listens to requests for replay",
