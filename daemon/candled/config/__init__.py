@@ -1,0 +1,43 @@
+"""The configuration: config.toml as validated settings.
+
+values    what one value may be
+tables    the tables and their keys, with defaults
+loading   reading the file, and what its problems are called
+"""
+
+from candled.config.loading import ConfigError, load_config, rooted
+from candled.config.tables import (
+    AlertsConfig,
+    Config,
+    ExchangeConfig,
+    HomeAssistantConfig,
+    HummingbotConfig,
+    LogConfig,
+    ModelsConfig,
+    MqttConfig,
+    PolicyConfig,
+    StateConfig,
+    StreamConfig,
+    WebhookConfig,
+)
+from candled.config.values import CREDENTIAL, SecretPlace
+
+__all__ = [
+    "CREDENTIAL",
+    "AlertsConfig",
+    "Config",
+    "ConfigError",
+    "ExchangeConfig",
+    "HomeAssistantConfig",
+    "HummingbotConfig",
+    "LogConfig",
+    "ModelsConfig",
+    "MqttConfig",
+    "PolicyConfig",
+    "SecretPlace",
+    "StateConfig",
+    "StreamConfig",
+    "WebhookConfig",
+    "load_config",
+    "rooted",
+]
