@@ -89,6 +89,28 @@ def test_two_daemons_with_one_client_id_are_told_and_the_one_that_stays_recovers
     asyncio.run(scenario())
 
 
+def test_after_a_take_over_well_is_said_only_once_it_has_lasted():
+    """Signals flow, but the board keeps the problem for as long as the longest pause."""
+
+    async def play(call: Call) -> None:
+        call.accept()
+        if call.number == 1:
+            call.say(b"\xe0\x02\x8e\x00")
+        await call.serve()
+
+    async def scenario() -> None:
+        async with raw_broker(play) as broker:
+            daemon = Daemon(broker.port, backoff_max=1.0)
+            await until(lambda: daemon.told(MEND))
+            daemon.outbox.add(*Decisions().some(0))
+            await until(lambda: len(broker.calls) == 2 and daemon.outbox.position("mqtt") == 3)
+            assert MEND in str(daemon.board.problem)
+            await daemon.well()
+            await ended(daemon.task)
+
+    asyncio.run(scenario())
+
+
 def test_two_daemons_that_fight_for_an_id_do_not_do_so_at_full_speed():
     """Who was thrown out waits for half the longest pause at least, and is never called well."""
 

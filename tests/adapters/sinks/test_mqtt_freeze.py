@@ -18,7 +18,9 @@ from candled.core.bar import Stream
 from candled_adapters.sinks.mqtt import HEAD_SLICE, MqttSink
 from candled_adapters.sinks.mqtt_link import Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+from candled_adapters.sinks.mqtt_pulse import Pulse
 from fakes import EVENING_MS, Board, Decisions, FixedClock, MemoryOutbox, ended, until
+from raw_broker import Call, raw_broker, read_packet
 
 WILL = Message("candled/status", b"{}", retain=True)
 
@@ -188,3 +190,73 @@ def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch):
                 await entering
 
         asyncio.run(scenario())
+
+
+def test_an_idle_connection_is_kept_up_by_pings():
+    """The broker hears of us, and its answers count as signs of life."""
+
+    async def play(call: Call) -> None:
+        call.accept()
+        await call.serve()
+
+    async def scenario() -> None:
+        async with (
+            raw_broker(play) as broker,
+            Link(quick(broker.port, publish_timeout=0.1), WILL) as link,
+        ):
+            await until(lambda: broker.calls[0].pings >= 3)
+            assert not link._lost.done()
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_answers_pings_and_no_messages_is_left():
+    """A message that is not acknowledged in time ends the connection, alive or not."""
+
+    async def play(call: Call) -> None:
+        call.accept()
+        while True:
+            kind, _ = await read_packet(call.reader)
+            if kind >> 4 == 12:
+                call.say(b"\xd0\x00")
+
+    async def scenario() -> None:
+        async with raw_broker(play) as broker, Link(quick(broker.port), WILL) as link:
+            ack = await link.send(Message("candled/x", b"{}"))
+            async with asyncio.timeout(5):
+                with pytest.raises(LinkError, match=r"has not answered for 0.3 s"):
+                    await ack
+
+    asyncio.run(scenario())
+
+
+def test_a_keepalive_that_the_broker_insists_on_is_kept():
+    """The pulse beats as often as the shorter of both asks for."""
+
+    async def play(call: Call) -> None:
+        call.accept(b"\x13\x00\x01")
+        await call.serve()
+
+    async def scenario() -> None:
+        async with raw_broker(play) as broker:
+            settings = quick(broker.port, keepalive=60, publish_timeout=9.0)
+            async with Link(settings, WILL) as link:
+                assert link._pulse.seconds == Pulse(1, 9.0).seconds
+
+    asyncio.run(scenario())
+
+
+def test_a_socket_that_was_closed_is_not_watched():
+    """Its number may belong to another one by then."""
+
+    async def play(call: Call) -> None:
+        call.accept()
+        await call.serve()
+
+    async def scenario() -> None:
+        async with raw_broker(play) as broker, Link(quick(broker.port), WILL) as link:
+            with socket.socket() as other:
+                link._watch_room(link._client, other)
+                assert not asyncio.get_running_loop().remove_writer(other)
+
+    asyncio.run(scenario())

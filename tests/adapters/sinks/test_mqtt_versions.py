@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from brokers import mosquitto, needs_mosquitto
 from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_link import Dial, Link, LinkError
-from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
+from candled_adapters.sinks.mqtt_messages import Heard, Message, MqttSettings
+from candled_adapters.sinks.mqtt_rights import echo, probes
 from candled_adapters.sinks.mqtt_versions import LOSSES, Versions
 from fakes import EVENING_MS, Board, Decisions, FixedClock, MemoryOutbox, ended, until
 from raw_broker import Call, raw_broker, read_packet
@@ -253,3 +254,25 @@ def test_other_connections_follow_the_version_that_was_found():
             assert broker.versions == [5, 4, 4]
 
     asyncio.run(scenario())
+
+
+class Answering:
+    """A wire on which something else comes back than was said."""
+
+    async def listen(self, topic: str) -> None:
+        self.topic = topic
+
+    async def send(self, _message: Message) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def heard(self):
+        yield Heard(self.topic, b"{}", retained=False, response_topic=None, correlation=None)
+        await asyncio.get_running_loop().create_future()
+
+
+def test_what_others_say_proves_nothing():
+    """Only the very message that was sent counts, whoever else tries at the same time."""
+    (probe, *_) = probes("candled", "candled")
+    assert asyncio.run(echo(Answering(), [probe], 0.05)) == [probe]
