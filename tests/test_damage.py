@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,35 @@ def test_a_reader_notices_what_the_daemon_would(sound: Path, tmp_path: Path):
     why = "not as it was written: its checksum differs; move it"
     with open_reader(folder) as reader, pytest.raises(JournalError, match=why):
         _ = [reader.decisions(stream) for stream in (BTC, ETH)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE marks SET position = position + 1 WHERE sink = 'mqtt'",
+        "UPDATE marks SET sink = 'mqtu' WHERE sink = 'mqtt'",
+        "UPDATE meta SET value = 'b' || substr(value, 2) WHERE key = 'epoch'",
+        "UPDATE meta SET key = 'epoci' WHERE key = 'epoch'",
+        "UPDATE streams SET from_listing = 1 - from_listing",
+        "UPDATE streams SET last_seq = last_seq + 1",
+        "UPDATE streams SET symbol = 'BTCUSDU' WHERE symbol = 'BTCUSDT'",
+        "UPDATE bars SET close = close + 1e-9 WHERE open_time = (SELECT max(open_time) FROM bars)",
+        "UPDATE bars SET trades = NULL WHERE open_time = (SELECT max(open_time) FROM bars)",
+        "UPDATE bars SET sum = NULL WHERE open_time = (SELECT max(open_time) FROM bars)",
+        "UPDATE decisions SET seq = 99 WHERE position = 90",
+        "UPDATE decisions SET sum = NULL WHERE position = 90",
+        "UPDATE decisions SET entry = replace(entry, '\"raw_regime\":2', '\"raw_regime\":0')",
+        "DELETE FROM decisions WHERE position = 90",
+        "DELETE FROM bars WHERE open_time = (SELECT max(open_time) FROM bars WHERE stream = 1)",
+    ],
+)
+def test_no_cell_of_any_table_can_be_another_one(sound: Path, tmp_path: Path, change: str):
+    """Whatever is changed behind the daemon's back is refused when it is read."""
+    folder = tmp_path / "state"
+    shutil.copytree(sound, folder)
+    db = sqlite3.connect(folder / FILE)
+    with db:
+        assert db.execute(change).rowcount > 0
+    db.close()
+    with pytest.raises(JournalError, match=r"candled\.journal: .*; move it away to begin"):
+        told_by(folder)
