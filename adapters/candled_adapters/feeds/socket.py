@@ -227,7 +227,8 @@ class Socket:
                 await asyncio.sleep(self._settings.ping_s)
                 await self._pace()
                 answered = await connection.ping()
-                await asyncio.wait_for(answered, self._settings.ping_s)
+                async with asyncio.timeout(self._settings.ping_s):  # wait_for may lose an end
+                    await answered
         except ConnectionClosed as error:
             return Ending(f"connection lost: {error}")
         except TimeoutError:
