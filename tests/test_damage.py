@@ -20,7 +20,7 @@ from candled.core.bar import Bars, Stream
 from candled.core.correction import correction
 from candled.core.decision import BarRevised, Side
 from candled.errors import Exit, explain
-from candled.journal import Journal, JournalError, open_reader
+from candled.journal import Journal, JournalError, open_journal, open_reader
 from candled.journal.holes import contradiction
 from fakes import Decisions
 from journals import BTC, ETH, FILE, bar, closed, commit, decided, opened
@@ -251,7 +251,7 @@ def test_a_reader_notices_what_the_daemon_would(sound: Path, tmp_path: Path):
     [
         "UPDATE marks SET position = position + 1 WHERE sink = 'mqtt'",
         "UPDATE marks SET sink = 'mqtu' WHERE sink = 'mqtt'",
-        "UPDATE meta SET value = 'b' || substr(value, 2) WHERE key = 'epoch'",
+        "UPDATE meta SET value = 'x' || substr(value, 2) WHERE key = 'epoch'",
         "UPDATE meta SET key = 'epoci' WHERE key = 'epoch'",
         "UPDATE streams SET from_listing = 1 - from_listing",
         "UPDATE streams SET last_seq = last_seq + 1",
@@ -291,3 +291,22 @@ def test_the_newest_entries_must_fit_each_other():
         (turned, third, 3), (turned, first, 4),
     ]:  # fmt: skip
         assert contradiction(newest, of_newest_bar, last_seq)
+
+
+@pytest.mark.parametrize("which", ["max(position)", "min(position)"])
+def test_a_newest_signal_that_is_gone_is_missed_when_the_journal_is_opened(
+    tmp_path: Path, which: str
+):
+    """Though everything is delivered and nobody would read it: its number must not come again."""
+    with opened(tmp_path) as journal:
+        commit(journal, (ETH, 0, Side.LONG), (BTC, 0, Side.FLAT))
+        if which.startswith("max"):
+            commit(journal, (ETH, 1, Side.LONG), (BTC, 1, Side.FLAT))
+        journal.mark("mqtt", journal.last_position)
+    signal = f"SELECT {which} FROM decisions WHERE seq"  # noqa: S608 - ours
+    db = sqlite3.connect(tmp_path / FILE)
+    with db:
+        db.execute(f"DELETE FROM decisions WHERE position = ({signal})")  # noqa: S608 - ours
+    db.close()
+    with pytest.raises(JournalError, match=r"binance/ETHUSDT/1h: its newest .*; move it away"):
+        open_journal(tmp_path)
