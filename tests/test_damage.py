@@ -20,11 +20,14 @@ from candled.core.bar import Bars, Stream
 from candled.core.correction import correction
 from candled.core.decision import BarRevised, Side
 from candled.errors import Exit, explain
-from candled.journal import Journal, JournalError, open_reader
+from candled.journal import Journal, JournalError, open_journal, open_reader
+from candled.journal.holes import contradiction
+from fakes import Decisions
 from journals import BTC, ETH, FILE, bar, closed, commit, decided, opened
 
 NEED = 60  # bars of a window, some of which are history
 PAGE = 4096
+FIRST_SEED = 60  # those that follow were seen to hide rows without a word
 
 
 def fill(journal: Journal) -> None:
@@ -122,7 +125,7 @@ def test_damage_anywhere_in_the_file_is_noticed_or_harmless(
     shutil.copytree(sound, tmp_path / "sound")
     wanted = told_by(tmp_path / "sound")
     noticed = 0
-    for number in range(tries):
+    for number in range(FIRST_SEED, FIRST_SEED + tries):
         folder = tmp_path / str(number)
         shutil.copytree(sound, folder)
         content = bytearray((folder / FILE).read_bytes())
@@ -248,7 +251,7 @@ def test_a_reader_notices_what_the_daemon_would(sound: Path, tmp_path: Path):
     [
         "UPDATE marks SET position = position + 1 WHERE sink = 'mqtt'",
         "UPDATE marks SET sink = 'mqtu' WHERE sink = 'mqtt'",
-        "UPDATE meta SET value = 'b' || substr(value, 2) WHERE key = 'epoch'",
+        "UPDATE meta SET value = 'x' || substr(value, 2) WHERE key = 'epoch'",
         "UPDATE meta SET key = 'epoci' WHERE key = 'epoch'",
         "UPDATE streams SET from_listing = 1 - from_listing",
         "UPDATE streams SET last_seq = last_seq + 1",
@@ -260,6 +263,7 @@ def test_a_reader_notices_what_the_daemon_would(sound: Path, tmp_path: Path):
         "UPDATE decisions SET sum = NULL WHERE position = 90",
         "UPDATE decisions SET entry = replace(entry, '\"raw_regime\":2', '\"raw_regime\":0')",
         "DELETE FROM decisions WHERE position = 90",
+        "DELETE FROM decisions WHERE stream = 1 AND seq = 5",
         "DELETE FROM bars WHERE open_time = (SELECT max(open_time) FROM bars WHERE stream = 1)",
     ],
 )
@@ -273,3 +277,36 @@ def test_no_cell_of_any_table_can_be_another_one(sound: Path, tmp_path: Path, ch
     db.close()
     with pytest.raises(JournalError, match=r"candled\.journal: .*; move it away to begin"):
         told_by(folder)
+
+
+def test_the_newest_entries_must_fit_each_other():
+    """A newest entry that is not of the newest bar must correct; the newest number is its own."""
+    making = Decisions()
+    first, second, third = making.some(3)
+    turned = making.correct(first, Side.SHORT)
+    assert contradiction(third, third, 3) is None
+    assert contradiction(turned, third, 4) is None
+    for newest, of_newest_bar, last_seq in [
+        (third, third, 2), (third, third, 4), (third, second, 3), (second, third, 2),
+        (turned, third, 3), (turned, first, 4),
+    ]:  # fmt: skip
+        assert contradiction(newest, of_newest_bar, last_seq)
+
+
+@pytest.mark.parametrize("which", ["max(position)", "min(position)"])
+def test_a_newest_signal_that_is_gone_is_missed_when_the_journal_is_opened(
+    tmp_path: Path, which: str
+):
+    """Though everything is delivered and nobody would read it: its number must not come again."""
+    with opened(tmp_path) as journal:
+        commit(journal, (ETH, 0, Side.LONG), (BTC, 0, Side.FLAT))
+        if which.startswith("max"):
+            commit(journal, (ETH, 1, Side.LONG), (BTC, 1, Side.FLAT))
+        journal.mark("mqtt", journal.last_position)
+    signal = f"SELECT {which} FROM decisions WHERE seq"  # noqa: S608 - ours
+    db = sqlite3.connect(tmp_path / FILE)
+    with db:
+        db.execute(f"DELETE FROM decisions WHERE position = ({signal})")  # noqa: S608 - ours
+    db.close()
+    with pytest.raises(JournalError, match=r"binance/ETHUSDT/1h: its newest .*; move it away"):
+        open_journal(tmp_path)
