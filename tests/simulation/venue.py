@@ -20,6 +20,7 @@ from simulation.truth import bars_of, open_of, revised, streams_of
 
 SLOTS: Final = 60
 _AHEAD_MS: Final = 20_000  # at the daemon's first start the present bar has so long to go
+_DOUBTFUL: Final = 8  # newest bars that history may change for a while: less than the audit's reach
 Hit = Callable[[str], Fault | None]
 
 
@@ -159,7 +160,8 @@ class Venue:
         wrong = self._wrong.get((stream, slot))
         if wrong is not None and self._timeline.now < wrong[1]:
             return wrong[0]
-        if (fault := self._hit("disagree")) and slot % 3 == fault.pick % 3:
+        doubtful = slot > self.last_slot - _DOUBTFUL
+        if doubtful and (fault := self._hit("disagree")) and slot % 3 == fault.pick % 3:
             if fault.pick >= 3:
                 return revised(bar, self._chance)
             return self._doubtful.setdefault((stream, slot), revised(bar, self._chance))

@@ -110,6 +110,8 @@ class Watch:
             self.violation(f"signal {said['seq']} of {stream} follows {before} on one connection")
         self._sent[wire, stream] = said["seq"]
         self._most_sent[stream] = max(self._most_sent.get(stream, 0), said["seq"])
+        # Until the venue has told its time the daemon goes by this machine's: after a restart under
+        # a wrong wall clock a late signal may be called live.
         if not world.has("clock_jump") and not (world.has("wall_jump") and not world.is_measured):
             self._validity(said, message)
 
