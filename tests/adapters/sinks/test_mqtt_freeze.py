@@ -93,7 +93,7 @@ def test_while_the_broker_is_frozen_nothing_blocks_and_nothing_piles_up(tmp_path
         await until(lambda: outbox.position("mqtt") == 500)
         await until(lambda: board.problem is None)
         broker.freeze()
-        async with pauses() as seen:
+        async with pauses() as seen, asyncio.timeout(30):
             waiting = 0
             while "no connection" not in str(board.problem) or len(links) < 3:
                 if len(outbox.entries) < 5_000:
