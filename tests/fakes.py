@@ -42,6 +42,8 @@ class FixedClock:
 
     def __init__(self, now: int) -> None:
         self.now = now
+        self.known = asyncio.Event()
+        self.known.set()
 
     def now_ms(self) -> int:
         """Return what it was set to (UTC ms)."""
@@ -50,6 +52,10 @@ class FixedClock:
     def local_seconds(self, venue_ms: float) -> float:
         """Return the same duration in seconds."""
         return venue_ms / 1000
+
+    async def measured(self) -> None:
+        """Return at once, unless a test has it wait."""
+        await self.known.wait()
 
 
 class MemoryOutbox:

@@ -26,7 +26,6 @@ from candled.inbox import Inbox
 from candled.journal import Journal, JournalError, open_journal
 from candled.ports import (
     Act,
-    Clock,
     Emit,
     Entry,
     Feed,
@@ -79,7 +78,7 @@ class RecordedFeed:
 
     def __init__(self, *emissions: Sequence[FeedEvent], ends_with: Exception | None = None) -> None:
         self.exchange = "binance"
-        self.clock: Clock = FixedClock(NOW)
+        self.clock = FixedClock(NOW)
         self.resumes: list[Resume] = []
         self.cancelled = False
         self._emissions = emissions
@@ -106,11 +105,13 @@ class ReadingSink:
         self.name = name
         self._pause_s = pause_s
         self.seen: list[Entry] = []
+        self.began = False
         self.said_goodbye = False
         self._fails_at = fails_at
         self._path = folder / "candled.journal"
 
     async def run(self, outbox: Outbox, board: HealthBoard) -> None:
+        self.began = True
         board.report(self.name, None)
         position = outbox.position(self.name)
         try:
@@ -153,6 +154,27 @@ class Run:
     async def decided(self, count: int) -> None:
         """Wait until the journal holds so many decisions."""
         await until(lambda: self.journal.last_position >= count, what=f"{count} decisions")
+
+
+def test_no_sink_judges_what_is_late_before_the_time_is_known(tmp_path: Path):
+    """Sinks begin once the venue's clock was measured."""
+    feed, sink = RecordedFeed(), ReadingSink(tmp_path)
+    feed.clock.known.clear()
+
+    async def during(_: Run) -> None:
+        await until(lambda: feed.resumes)
+        assert not sink.began
+        feed.clock.known.set()
+        await until(lambda: sink.began)
+
+    serve(tmp_path, feed, [sink], during=during)
+
+
+def test_a_venue_that_tells_no_time_holds_nothing_up_for_long(tmp_path: Path):
+    """Sinks begin after two seconds all the same."""
+    feed, sink = RecordedFeed(), ReadingSink(tmp_path)
+    feed.clock.known.clear()
+    serve(tmp_path, feed, [sink], during=lambda _: until(lambda: sink.began))
 
 
 def serve(

@@ -175,6 +175,10 @@ class Clock(Protocol):
         """How many seconds of ours `venue_ms` milliseconds of the venue's last."""
         ...
 
+    async def measured(self) -> None:
+        """Return once it has been compared with the venue's; until then it is this machine's."""
+        ...
+
 
 class Feed(Protocol):
     """Closed bars of one exchange: each once, strictly increasing, none left out."""

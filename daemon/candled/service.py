@@ -44,6 +44,7 @@ from candled.ports import (
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
 _RECENT: Final = 48  # bars that a feed is given to know what it has reported, for its audit
 _DRAIN_SECONDS: Final = 5.0
+_CLOCKS_SECONDS: Final = 2.0
 _HEALTH_PAUSE: Final = 1.0
 
 log = structlog.get_logger("candled.service")
@@ -108,8 +109,7 @@ class Service:
                 return group.create_task(self._watched(part, work), name=part)
 
             sinks = [
-                start(f"sink {sink.name}", partial(sink.run, self._journal, self._board))
-                for sink in self._sinks
+                start(f"sink {sink.name}", partial(self._deliver, sink)) for sink in self._sinks
             ]
             feeds = [
                 start(
@@ -139,6 +139,18 @@ class Service:
         except Exception as error:
             self._board.fail(part, error)
             raise
+
+    async def _deliver(self, sink: Sink) -> None:
+        """Run a sink, once it is known what time it is at the venues.
+
+        What waits from the life before must not be judged by a clock of ours that may be wrong. A
+        venue that tells no time soon is not waited for.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOCKS_SECONDS):
+                for clock in self._clocks.values():
+                    await clock.measured()
+        await sink.run(self._journal, self._board)
 
     def _recover(self) -> dict[str, list[Resume]]:
         """Fill the windows from the journal; say where each feed takes up."""

@@ -5,6 +5,7 @@ The shell reads the monotonic clock and hands it in; the arithmetic is candled.c
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class VenueTime:
         self._jumped_s = float("-inf")
         self._samples: list[ClockSample] = []
         self._clock: VenueClock | None = None
+        self._measured = asyncio.Event()
         self._floor_ms = 0
 
     def now_ms(self) -> int:
@@ -48,6 +50,10 @@ class VenueTime:
         """How many seconds of ours `venue_ms` milliseconds of the venue's last."""
         return venue_ms / 1000.0 if self._clock is None else self._clock.local_seconds(venue_ms)
 
+    async def measured(self) -> None:
+        """Return once there was a sample."""
+        await self._measured.wait()
+
     def add(self, sample: ClockSample) -> None:
         """Take a measurement; tell whoever has timers when it changes more than a little."""
         before = self._clock
@@ -57,6 +63,7 @@ class VenueTime:
             self._floor_ms = 0
         self._samples = [*self._samples[:1], sample]
         self._clock = fit(self._samples)
+        self._measured.set()
         if before is None or _differs(before, self._clock):
             self._changed()
 

@@ -55,6 +55,9 @@ class LoopClock:
     def local_seconds(self, venue_ms: float) -> float:
         return venue_ms / 1000
 
+    async def measured(self) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Seen:
