@@ -32,6 +32,8 @@ from chaos.world import PATIENCE_S, SYMBOLS, World, settle, stage, until_healthy
 
 BARS_PER_SECOND = 4.0
 FROZEN_S = 8.0
+#: Between two freezes: so long, and both ends connect again without having to be patient first.
+CALM_S = 10.0 if FREEZES > 2 else 1.0
 NOTICED_WITHIN_S = 5.0
 HELD_UP_MS = 50.0
 RECOVERED_WITHIN_S = 3.0
@@ -107,7 +109,7 @@ async def _broker_freezes(asked: Any, folder: Path) -> Frozen:
         idle.start()
         try:
             for _ in range(FREEZES):
-                await asyncio.sleep(chance.uniform(1.0, 3.0))
+                await asyncio.sleep(CALM_S + chance.uniform(0.0, 3.0))
                 await _freeze_once(w, seen)
             idle.terminate()
         finally:
