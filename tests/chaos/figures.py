@@ -72,7 +72,8 @@ def verdict_rows(mine: Verdict, naive: Verdict) -> list[Row]:
         Row("signals decided", str(mine.owed), str(naive.owed)),
         Row("lost", str(len(mine.lost)), str(len(naive.lost)), "0"),
         Row("told twice", str(mine.doubled), str(naive.doubled), "0"),
-        Row("told out of order", str(mine.disordered), str(naive.disordered), "0"),
+        Row("acted upon out of order", str(mine.disordered), str(naive.disordered), "0"),
+        Row("told after a later one, for the record only", str(mine.belated)),
         Row("acted upon", str(mine.acted)),
         Row("acted upon past its time", str(mine.acted_late), "", "0"),
     ]
@@ -98,7 +99,7 @@ def naive_verdict(world: World, kept: list[Entry]) -> tuple[Verdict, int]:
 
 
 def _naive_told(line: Line) -> Told:
-    return Told(line["id"], line["symbol"], line["bar"], line["at_ns"])
+    return Told(line["id"], line["symbol"], line["bar"], line["at_ns"], acted=True)
 
 
 def received_ns(kept: list[Entry]) -> dict[str, int]:

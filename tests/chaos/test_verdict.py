@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,13 @@ def test_losses_and_repetitions_are_counted_exactly(lost: set[str], again: list[
 )
 def test_what_comes_after_something_later_is_out_of_order(told: list[int], disordered: int):
     """Each one that comes too late is counted."""
-    mine = [Told(IDS[at], "a", at, at) for at in told]
+    mine = [Told(IDS[at], "a", at, at, acted=True) for at in told]
     verdict = judge(IDS[:3], mine)
-    assert verdict.disordered == disordered
+    assert (verdict.disordered, verdict.belated) == (disordered, 0)
     assert verdict.faultless == (disordered == 0)
+    record = judge(IDS[:3], [replace(one, acted=False) for one in mine])
+    assert (record.disordered, record.belated) == (0, disordered)
+    assert record.faultless
 
 
 def test_what_was_never_owed_and_what_was_acted_on_late_are_faults():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,9 @@ class Verdict:
     lost: tuple[str, ...]
     doubled: int
     disordered: int
+    """Acted upon after something later of the same stream."""
+    belated: int
+    """Told after something later, but for the record only."""
     strange: tuple[str, ...]
     """Told, but not owed."""
     acted: int
@@ -56,7 +59,8 @@ def judge(owed: Iterable[str], told: Sequence[Told]) -> Verdict:
         told=len(told),
         lost=tuple(id_ for id_ in wanted if id_ not in seen),
         doubled=seen.total() - len(seen),
-        disordered=disordered((one.stream, one.place) for one in _firsts(told)),
+        disordered=sum(one.acted for one in behind(_firsts(told))),
+        belated=sum(not one.acted for one in behind(_firsts(told))),
         strange=tuple(id_ for id_ in seen if id_ not in wanted),
         acted=sum(one.acted for one in told),
         acted_late=sum(one.acted and one.late for one in told),
@@ -71,14 +75,15 @@ def _firsts(told: Sequence[Told]) -> list[Told]:
     return list(firsts.values())
 
 
-def disordered(places: Iterable[tuple[Hashable, int]]) -> int:
-    """Count what was told after something later of the same stream."""
-    newest: dict[Hashable, int] = {}
-    count = 0
-    for stream, place in places:
-        count += place < newest.get(stream, place)
-        newest[stream] = max(place, newest.get(stream, place))
-    return count
+def behind(told: Iterable[Told]) -> list[Told]:
+    """Return what was told after something later of the same stream."""
+    newest: dict[str, int] = {}
+    found = []
+    for one in told:
+        if one.place < newest.get(one.stream, one.place):
+            found.append(one)
+        newest[one.stream] = max(one.place, newest.get(one.stream, one.place))
+    return found
 
 
 def recovery_s(
