@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from candled_adapters.subscriber import Event, Go, Halt, Heard, Lost, Signals
+from candled_adapters.subscriber import Event, Go, Halt, Heard, Limits, Lost, Signals
 from chaos.diary import Diary, Line
 
 
@@ -31,6 +31,7 @@ class Settings:
     speed: float
     """Venue seconds in one of ours."""
     streams: tuple[str, ...]
+    hold_s: float
 
 
 def venue_clock(rest: str, speed: float) -> Callable[[], int]:
@@ -67,6 +68,7 @@ async def live(settings: Settings) -> None:
         streams=settings.streams,
         since=whole_until(diary.lines, tuple(settings.streams)),
         clock=now_ms,
+        limits=Limits(hold_s=settings.hold_s),
     )
     telling = asyncio.create_task(tell_ready(diary, signals.subscribed))
     async for event in signals:

@@ -49,6 +49,9 @@ class Stage:
     bars: int
     speed: float
     """Venue seconds in one of ours."""
+    valid_bars: int = 20
+    hold_s: float = 2.0
+    """How long the application holds a signal back for what is missing before it."""
 
 
 def stage(folder: Path, *, seed: int, bars: int, bars_per_second: float) -> Stage:
@@ -122,7 +125,7 @@ url = "mqtt://127.0.0.1:{port}"
 decisions = "decisions.jsonl"
 format = "json"
 [policy]
-valid_bars = 20
+valid_bars = {stage.valid_bars}
 [exchanges.binance]
 dialect = "binance-spot"
 ws_url = "{urls[0]}"
@@ -155,7 +158,7 @@ def daemon(stage: Stage, config: Path, env: Mapping[str, str]) -> Program:
 def bot(stage: Stage, port: int, rest: str) -> Program:
     told = {
         "port": port, "diary": str(stage.folder / "bot.diary"), "rest": rest, "speed": stage.speed,
-        "streams": [f"binance/{symbol}/1h" for symbol in SYMBOLS],
+        "streams": [f"binance/{symbol}/1h" for symbol in SYMBOLS], "hold_s": stage.hold_s,
     }  # fmt: skip
     return Program("bot", ["-m", "chaos.bot", json.dumps(told)], stage.folder)
 

@@ -17,6 +17,9 @@ from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 from candled_adapters.sinks.mqtt_versions import Version
 
 _USER_PROPERTY: Final = b"\x26"
+_LONGEST_S: Final = (
+    2**32 - 1
+)  # what four bytes hold; a venue's clock that stands still asks for more
 _MORE: Final = 128  # a byte of a length that has more bytes after it
 
 
@@ -46,9 +49,10 @@ def will_of(will: Message | None, settings: MqttSettings, version: Version) -> a
 
 def properties_of(message: Message, settings: MqttSettings) -> Properties | None:
     """Return what goes with a message: expiry, correlation, its signature where we sign."""
-    plain = None if message.expiry is None else _expiry(message.expiry)
+    expiry = None if message.expiry is None else min(message.expiry, _LONGEST_S)
+    plain = None if expiry is None else _expiry(expiry)
     if message.correlation is not None:
-        plain = _correlated(message.correlation, message.expiry)
+        plain = _correlated(message.correlation, expiry)
     if settings.sign is None:
         return plain
     pairs = settings.sign(message.topic, message.payload)

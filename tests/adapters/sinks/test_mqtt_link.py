@@ -19,7 +19,7 @@ from candled_adapters.protocol.signing import Verifier, make_key
 from candled_adapters.sinks.mqtt_codes import pubacks
 from candled_adapters.sinks.mqtt_link import Heard, Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
-from candled_adapters.sinks.mqtt_properties import with_pairs
+from candled_adapters.sinks.mqtt_properties import properties_of, with_pairs
 from fakes import until
 
 CONNACK = b"\x20\x03\x00\x00\x00"
@@ -202,6 +202,15 @@ def test_user_properties_are_packed_as_paho_would(filler: int, pairs: list[tuple
     assert getattr(read, "UserProperty", []) == pairs
     assert read.CorrelationData == properties.CorrelationData
     assert len(with_pairs(before, pairs)) == len(properties.pack())
+
+
+@pytest.mark.parametrize("correlation", [None, b"17"])
+def test_what_lasts_longer_than_a_packet_can_say_lasts_as_long_as_it_can(correlation):
+    """An expiry beyond four bytes, as under a venue's clock that stands still, ends nothing."""
+    message = Message("candled/head/a/b/1m", b"{}", expiry=2**40, correlation=correlation)
+    read = Properties(PacketTypes.PUBLISH)
+    read.unpack(properties_of(message, MqttSettings("127.0.0.1")).pack())
+    assert read.MessageExpiryInterval == 2**32 - 1
 
 
 @needs_mosquitto

@@ -241,6 +241,7 @@ def test_status_and_will_have_one_form():
         "since": "2025-01-01T00:00:00Z",
         "instance": "i1",
         "epoch": "e1",
+        "beat_s": None,
     }
     will = msgspec.json.decode(payload.will("i1", "e1"), type=shapes.Status)
     assert (will.state, will.since) == ("offline", None)
