@@ -16,7 +16,7 @@ _INBOX: Final = "daemon/candled/inbox.py"
 _JOURNAL: Final = "daemon/candled/journal/journal.py"
 _ENGINE: Final = "daemon/candled/core/engine.py"
 _LANE: Final = "daemon/candled/core/lane.py"
-_MQTT: Final = "adapters/candled_adapters/sinks/mqtt.py"
+_MQTT: Final = "adapters/candled_adapters/sinks/mqtt_session.py"
 _MESSAGES: Final = "adapters/candled_adapters/sinks/mqtt_messages.py"
 _LINK: Final = "adapters/candled_adapters/sinks/mqtt_link.py"
 _PAYLOAD: Final = "adapters/candled_adapters/sinks/payload.py"
@@ -241,7 +241,7 @@ PLANTED: Final = (
     ),
     Planted(
         "a lost connection is the end",
-        _MQTT,
+        "adapters/candled_adapters/sinks/mqtt.py",
         "                board.report(self.name, said)\n",
         "                board.report(self.name, said)\n                return\n",
     ),
