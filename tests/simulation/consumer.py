@@ -1,52 +1,48 @@
-"""The application at the far end, by the rules of the protocol: each signal once, in order.
+"""The far end: the reference subscriber's own rules, between a broker and a list.
 
-What it must remember over a restart is one JSON text. A hole is asked for, and what lies behind it
-waits; a head that knows of more signals than were seen is a hole too, after a moment's grace.
+What it must remember over a restart is one JSON text, as on a disk. Its clock is the venue's.
 """
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
+from candled_adapters.protocol.shapes import ReplayRequest
+from candled_adapters.protocol.topics import Topics
+from candled_adapters.subscriber.facts import Ask, Fact, Heard, Lost, Message, Now
+from candled_adapters.subscriber.numbers import Numbers
+from candled_adapters.subscriber.rules import Rules
 from simulation.broker import Broker
 from simulation.loop import Timeline
 
-_GRACE_S: Final = 1.0
-_AGAIN_S: Final = 2.0
 _PAUSE_S: Final = 0.2
-RESPONSE: Final = "candled/replay/response/app"
-REQUEST: Final = "candled/replay/request"
+_TOPICS: Final = Topics()
+_ANSWERS: Final = _TOPICS.replay_response("app")
 
 
 class Consumer:
-    """See the module. `ask` is the way to a replay where the daemon has none of its own."""
+    """See the module. `speed` is how many of the venue's seconds go by in one of ours."""
 
     def __init__(
-        self,
-        timeline: Timeline,
-        broker: Broker,
-        chance: random.Random,
-        venue_ms: Callable[[], float],
+        self, timeline: Timeline, broker: Broker, venue_ms: Callable[[], float], speed: float
     ) -> None:
-        self._timeline, self._broker, self._chance = timeline, broker, chance
-        self._venue_ms = venue_ms
+        self._timeline, self._broker = timeline, broker
+        self._venue_ms, self._speed = venue_ms, speed
         self.got: dict[str, list[dict[str, Any]]] = {}
-        """The signals of each stream, as the application got them."""
-        self.acted: list[dict[str, Any]] = []
+        """The signals of each stream, as the application was told of them."""
+        self.acted: list[Heard] = []
         """Those among them that it traded on."""
-        self.epochs: dict[str, str] = {}
-        self.status: str | None = None
-        self.fallback: Callable[[str, int], None] = lambda *_: None
-        self._seqs: dict[str, int] = {}
-        self._waiting: dict[str, dict[int, dict[str, Any]]] = {}
-        self._asked: dict[str, float] = {}
+        self.lost: list[Lost] = []
+        self._rules = Rules(client="app", since=0)
+        self._life = 0
         self._connected = False
         self._alive = True
-        broker.on_gone = self._lost
+        broker.on_gone = self._gone
         self.connect()
+        self._wake(self._life)
 
     # --- its life
 
@@ -58,109 +54,64 @@ class Consumer:
             self._timeline.after(_PAUSE_S, self.connect)
             return
         self._connected = True
+        self._follow(self._rules.connected())
         self._broker.subscribe(self._take, clean=clean)
 
     def restart(self, down_s: float, *, clean: bool) -> None:
         """End the process; begin it anew with what it remembers."""
+        kept = msgspec.json.encode(self._rules.remember())
         self._alive = self._connected = False
+        self._life += 1
         self._broker.unsubscribe()
-        kept = json.dumps([self.got, self.epochs, self._seqs])
-        self._waiting, self._asked, self.status = {}, {}, None
-        self.got, self.epochs, self._seqs = json.loads(kept)
-        self._timeline.after(down_s, self._again, clean)
+        self._timeline.after(down_s, self._again, kept, clean)
 
-    def _again(self, clean: bool) -> None:  # noqa: FBT001
+    def _again(self, kept: bytes, clean: bool) -> None:  # noqa: FBT001
+        if self._alive:  # ended twice; the first to come back is the one that lives
+            return
         self._alive = True
+        self._rules = Rules(client="app", since=0)
+        self._rules.recall(msgspec.json.decode(kept, type=dict[str, Numbers]))
         self.connect(clean=clean)
+        self._wake(self._life)
 
-    def _lost(self) -> None:
+    def _gone(self) -> None:
         self._connected = False
-        self.status = None
+        self._follow(self._rules.disconnected("the broker is gone"))
         self._timeline.after(_PAUSE_S, self.connect)
 
-    # --- what it hears
+    # --- what it hears, and what follows
+
+    def _now(self) -> Now:
+        return Now(self._timeline.now, int(self._venue_ms()), self._speed)
 
     def _take(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001
-        if topic.startswith("candled/signal/") and not retained:
-            self._signal(json.loads(payload), live=True)
-        elif topic.startswith("candled/head/"):
-            self._head(json.loads(payload))
-        elif topic == "candled/status":
-            self.status = json.loads(payload)["state"]
-        elif topic == RESPONSE:
-            self.replayed(json.loads(payload))
+        self._follow(self._rules.take(Message(topic, payload, retained), self._now()))
 
-    def replayed(self, answer: dict[str, Any]) -> None:
-        """Take an answer."""
-        self._asked.pop(answer["stream"], None)
-        for signal in answer["signals"]:
-            self._signal(signal, live=False)
-        if not answer["complete"]:
-            self._ask(answer["stream"])
+    def _wake(self, life: int) -> None:
+        if life == self._life:
+            self._follow(self._rules.wake(self._now()))
+            self._timeline.after(max(self._rules.next_wake, 0.1), self._wake, life)
 
-    def _signal(self, signal: dict[str, Any], *, live: bool) -> None:
-        stream = "/".join((signal["exchange"], signal["symbol"], signal["interval"]))
-        self._belongs(stream, signal["epoch"])
-        if signal["seq"] <= self.seq(stream):
-            return
-        waiting = self._waiting.setdefault(stream, {})
-        waiting.setdefault(signal["seq"], {**signal, "now": live and signal["live"]})
-        while self.seq(stream) + 1 in waiting:
-            self._deliver(stream, waiting.pop(self.seq(stream) + 1))
-        if waiting:
-            self._ask(stream)
+    def _follow(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            match fact:
+                case Heard():
+                    told = self.got.setdefault(fact.stream, [])
+                    told.append(msgspec.to_builtins(fact.signal))
+                    if fact.act:
+                        self.acted.append(fact)
+                case Lost():
+                    self.lost.append(fact)
+                case Ask():
+                    self._ask(fact)
 
-    def _head(self, head: dict[str, Any]) -> None:
-        stream = "/".join((head["exchange"], head["symbol"], head["interval"]))
-        self._belongs(stream, head["epoch"])
-        if head["last_signal_seq"] > self.seq(stream):
-            self._timeline.after(
-                _GRACE_S, self._ask_if_behind, stream, head["last_signal_seq"], head["epoch"]
-            )
-
-    def _ask_if_behind(self, stream: str, known: int, epoch: str) -> None:
-        if self.epochs.get(stream) == epoch and self.seq(stream) < known:
-            self._ask(stream)
-
-    def _belongs(self, stream: str, epoch: str) -> None:
-        """Begin to count anew when the journal was lost."""
-        if self.epochs.get(stream) != epoch:
-            self.epochs[stream] = epoch
-            self._waiting.pop(stream, None)
+    def _ask(self, ask: Ask) -> None:
+        asked = ReplayRequest(stream=ask.stream, since_seq=ask.since_seq, epoch=ask.epoch)
+        self._broker.request(_TOPICS.replay_request, msgspec.json.encode(asked), _ANSWERS)
 
     def seq(self, stream: str) -> int:
-        """Return the number up to which the application has all signals, in this epoch."""
-        return self._seqs.get(f"{stream} {self.epochs.get(stream)}", 0)
-
-    def _deliver(self, stream: str, signal: dict[str, Any]) -> None:
-        self._seqs[f"{stream} {signal['epoch']}"] = signal["seq"]
-        got = self.got.setdefault(stream, [])
-        if any(one["id"] == signal["id"] for one in got):
-            return
-        got.append(signal)
-        in_time = self._venue_ms() < signal["valid_until_ms"]
-        if signal["now"] and in_time and self.status == "online":
-            self.acted.append(signal)
-
-    def _ask(self, stream: str) -> None:
-        if stream in self._asked or not self._connected:
-            return
-        self._asked[stream] = self._timeline.now
-        said = {
-            "schema": "candled.replay-request/1",
-            "stream": stream,
-            "since_seq": self.seq(stream),
-            "epoch": self.epochs.get(stream),
-        }
-        self._timeline.after(_AGAIN_S, self._forget, stream, self._timeline.now)
-        if self._broker.wire is not None and REQUEST in self._broker.wire.subscribed:
-            self._broker.request(REQUEST, json.dumps(said).encode(), RESPONSE)
-        else:
-            self.fallback(stream, self.seq(stream))
-
-    def _forget(self, stream: str, asked: float) -> None:
-        """Ask once more when nothing came, if there is still a hole."""
-        if self._asked.get(stream) == asked:
-            del self._asked[stream]
-            if self._waiting.get(stream):
-                self._ask(stream)
+        """Return the number up to which the application was told of all signals, in this epoch."""
+        kept = self._rules.remember().get(stream)
+        if kept is None or kept.last is None:
+            return 0
+        return kept.holes[0][0] - 1 if kept.holes else kept.last

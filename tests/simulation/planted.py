@@ -16,6 +16,7 @@ _INBOX: Final = "daemon/candled/inbox.py"
 _JOURNAL: Final = "daemon/candled/journal/journal.py"
 _ENGINE: Final = "daemon/candled/core/engine.py"
 _LANE: Final = "daemon/candled/core/lane.py"
+_SUBSCRIBER: Final = "adapters/candled_adapters/subscriber/"
 _MQTT: Final = "adapters/candled_adapters/sinks/mqtt_session.py"
 _MESSAGES: Final = "adapters/candled_adapters/sinks/mqtt_messages.py"
 _LINK: Final = "adapters/candled_adapters/sinks/mqtt_link.py"
@@ -474,5 +475,92 @@ PLANTED: Final = (
         "daemon/candled/core/clock.py",
         "max(elapsed / (shortest + longest) / 500.0, 1e-9)",
         "max((low + high) / 2.0, 1e-9)",
+    ),
+    Planted(
+        "a bot acts on what was replayed",
+        _SUBSCRIBER + "stream.py",
+        '        if heard.replayed:\n            return "replayed: for the record"\n',
+        "",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot acts on what says that it is not live",
+        _SUBSCRIBER + "stream.py",
+        "        if not signal.live:\n"
+        '            return "not live: late or corrected when it was published"\n',
+        "",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot acts in the instant in which a signal has ended",
+        _SUBSCRIBER + "stream.py",
+        "now.venue_ms >= signal.valid_until_ms",
+        "now.venue_ms > signal.valid_until_ms",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot acts on what was called off",
+        _SUBSCRIBER + "stream.py",
+        '        if signal.id in self.called_off:\n            return "corrected"\n',
+        "",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot is told again of what came again",
+        _SUBSCRIBER + "stream.py",
+        "        if signal.id in numbers.ids or signal.seq in numbers.waiting:\n"
+        "            self.repeats += 1\n"
+        "            return\n",
+        "",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot takes a head of long ago for a sign of life",
+        _SUBSCRIBER + "stream.py",
+        "self.seen = max(self.seen, now.local - age_s)",
+        "self.seen = now.local",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "what waits behind a hole waits for ever",
+        _SUBSCRIBER + "stream.py",
+        "            if not (is_due or numbers.is_crowded()):\n                return\n",
+        "            return\n",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a head's word of a missed signal is not heeded",
+        _SUBSCRIBER + "stream.py",
+        "            self.named, self.named_at = head.last_signal_seq, now.local\n",
+        "            pass\n",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot goes on while the service is degraded",
+        _SUBSCRIBER + "rules.py",
+        '        online = status.state == "online"\n',
+        '        online = status.state != "offline"\n',
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot does not mind the silence of the service",
+        _SUBSCRIBER + "rules.py",
+        "            if silent_s > _BEATS_MISSED",
+        "            if silent_s > 1e9 * _BEATS_MISSED",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a lost journal's numbers go on in the new one",
+        _SUBSCRIBER + "stream.py",
+        "            numbers.begin(epoch)\n            self.named = 0\n",
+        "            numbers.epoch = epoch\n",
+        _unit("adapters/subscriber/test_rules"),
+    ),
+    Planted(
+        "a bot forgets at a restart what it was told",
+        _SUBSCRIBER + "rules.py",
+        "            self._add(name, numbers)\n            self._keep_open(self._streams[name])\n",
+        "            pass\n",
+        _unit("adapters/subscriber/test_rules"),
     ),
 )

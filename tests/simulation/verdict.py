@@ -6,6 +6,7 @@ Judges tables, a file and lists; what must hold while things happen is for `watc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,18 +54,24 @@ def _entries(world: World, stream: Stream) -> list[Entry]:
 def _judge_delivery(
     world: World, stream: Stream, entries: Sequence[Entry], epoch: str, tell: Tell
 ) -> None:
-    """Each signal once, in order, whoever forgot it on the way."""
+    """Each signal once, whoever forgot it on the way; what is acted on in order, too."""
     got = world.consumer.got.get(stream.path, [])
     world.counts["signals"] += len(got)
     if len({one["id"] for one in got}) != len(got):
         tell(f"{stream.path}: the application got a signal twice")
     wanted = [entry.decision.id for entry in entries if entry.seq is not None]
-    present = [one["id"] for one in got if one["epoch"] == epoch]
-    if present != wanted and not world.lied:  # what a disk took back was heard all the same
-        tell(
-            f"{stream.path}: the application got {len(present)} of {len(wanted)} signals,"
-            " or not in order"
-        )
+    present = sorted((one for one in got if one["epoch"] == epoch), key=lambda one: one["seq"])
+    if [one["id"] for one in present] != wanted and not world.lied:
+        # what a disk took back was heard all the same
+        tell(f"{stream.path}: the application got {len(present)} of {len(wanted)} signals")
+    if world.consumer.lost and not world.lied:
+        tell(f"the application was told of losses: {world.consumer.lost}")
+    acted = [heard.signal for heard in world.consumer.acted if heard.stream == stream.path]
+    world.counts["acted on"] += len(acted)
+    if len({signal.id for signal in acted}) != len(acted):
+        tell(f"{stream.path}: the application acted twice on a signal")
+    if any(one.epoch == two.epoch and one.seq > two.seq for one, two in pairwise(acted)):
+        tell(f"{stream.path}: the application acted out of order")
 
 
 class _Stream:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from candled.core.bar import MINUTE, Stream
 from candled.journal.database import FILE
-from candled_adapters.sinks import payload
 from candled_adapters.sinks.mqtt_messages import Message
 from simulation.truth import open_of, slot_of
 from simulation.verdict import judge
@@ -210,20 +209,6 @@ class Watch:
             new = file.read()
         self._log_read += len(new)
         self._logged |= {json.loads(line)["id"] for line in new.splitlines() if line.strip()}
-
-    def answer_replay(self, stream: str, since: int) -> None:
-        """Answer from the journal, as long as the daemon cannot."""
-        world = self._world
-        if not world.alive or world.journal is None or world.broker.wire is None:
-            return
-        exchange, symbol, interval = stream.split("/")
-        found = world.journal.signals(Stream(exchange, symbol, interval), since, 50)
-        said = [
-            json.loads(payload.signal(entry, world.journal.epoch, 2**50, withdrawn=True))
-            for entry in found
-        ]
-        complete = len(found) < 50
-        world.consumer.replayed({"stream": stream, "signals": said, "complete": complete})
 
     def stopped(self) -> None:
         """Look at what a service that was told to stop has left."""

@@ -59,7 +59,7 @@ class World:
         self.disk = Disk(folder / "state", timeline, self.hit, self.tick)
         self.log_path = folder / "decisions.log"
         self.broker = Broker(timeline, self.hit, random.Random(f"{plan.seed} broker"))
-        self.consumer = Consumer(timeline, self.broker, self.chance, self.venue.true_ms)
+        self.consumer = Consumer(timeline, self.broker, self.venue.true_ms, plan.rate)
         self.feed: SimFeed | None = None
         self.journal: Journal | None = None
         self.alive = False
@@ -125,7 +125,6 @@ class World:
         broker, consumer = self.broker, self.consumer
         broker.on_accepted = self.watch.accepted
         self.disk.on_committed = self.watch.committed
-        consumer.fallback = self._replay
         does: dict[str, Any] = {
             "stop": self._stop_service,
             "broker_kill": lambda f: broker.die(f.length, amnesia=False),
@@ -300,9 +299,3 @@ class World:
         jump = self.hit("wall_jump")
         ahead_s = 0 if jump is None else (-1 if jump.pick % 2 else 1) * 3_600
         return int((self.venue.true_ms() + ahead_s * 1_000.0) * 1e6)
-
-    # --- what the daemon cannot do yet
-
-    def _replay(self, stream: str, since: int) -> None:
-        """Answer for a daemon that has no replay of its own."""
-        self.timeline.after(0.05, self.watch.answer_replay, stream, since)
