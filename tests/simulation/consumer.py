@@ -63,10 +63,10 @@ class Consumer:
         self._alive = self._connected = False
         self._life += 1
         self._broker.unsubscribe()
-        self._timeline.after(down_s, self._again, kept, clean)
+        self._timeline.after(down_s, self._again, self._life, kept, clean)
 
-    def _again(self, kept: bytes, clean: bool) -> None:  # noqa: FBT001
-        if self._alive:  # ended twice; the first to come back is the one that lives
+    def _again(self, life: int, kept: bytes, clean: bool) -> None:  # noqa: FBT001
+        if life != self._life:  # it was ended once more before it came back
             return
         self._alive = True
         self._rules = Rules(client="app", since=0)

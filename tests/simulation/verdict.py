@@ -64,7 +64,7 @@ def _judge_delivery(
     if [one["id"] for one in present] != wanted and not world.lied:
         # what a disk took back was heard all the same
         tell(f"{stream.path}: the application got {len(present)} of {len(wanted)} signals")
-    if world.consumer.lost and not world.lied:
+    if world.consumer.lost and not (world.lied or world.has("torn")):  # with the journal
         tell(f"the application was told of losses: {world.consumer.lost}")
     acted = [heard.signal for heard in world.consumer.acted if heard.stream == stream.path]
     world.counts["acted on"] += len(acted)
