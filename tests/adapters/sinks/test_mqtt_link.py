@@ -66,6 +66,15 @@ def keep_quiet(server: socket.socket) -> None:
     connection.close()
 
 
+def take_and_hang_up(server: socket.socket) -> None:
+    """Play a broker that takes a message and goes away without a word about it."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1_000)
+        connection.sendall(CONNACK)
+        connection.recv(1_000)
+
+
 def answer_and_hang_up(server: socket.socket) -> None:
     """Play a broker that accepts the connection and goes away."""
     connection, _ = server.accept()
@@ -266,6 +275,19 @@ def test_listening_where_we_may_not_is_told_with_the_mend():
         async with await connect(refuse_to_let_listen) as link:
             with pytest.raises(LinkError, match=r"candled/replay/request.*grant read rights"):
                 await link.listen("candled/replay/request")
+
+    asyncio.run(scenario())
+
+
+def test_what_is_on_its_way_learns_of_the_end():
+    """A message that was taken and not acknowledged fails with the connection, and at once."""
+
+    async def scenario() -> None:
+        async with await connect(take_and_hang_up) as link:
+            ack = await link.send(Message("candled/signal/a/b/1m", b"{}"))
+            async with asyncio.timeout(5):
+                with pytest.raises(LinkError, match="was lost while a message on candled/signal"):
+                    await ack
 
     asyncio.run(scenario())
 
