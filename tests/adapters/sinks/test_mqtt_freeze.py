@@ -15,10 +15,11 @@ import pytest
 
 from brokers import mosquitto, needs_mosquitto
 from candled.core.bar import Stream
-from candled_adapters.sinks.mqtt import HEAD_SLICE, MqttSink
+from candled_adapters.sinks.mqtt import MqttSink
 from candled_adapters.sinks.mqtt_link import Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
 from candled_adapters.sinks.mqtt_pulse import Pulse
+from candled_adapters.sinks.mqtt_session import HEAD_SLICE
 from fakes import EVENING_MS, Board, Decisions, FixedClock, MemoryOutbox, ended, until
 from raw_broker import Call, raw_broker, read_packet
 
