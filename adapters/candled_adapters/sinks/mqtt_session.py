@@ -102,7 +102,7 @@ class Session:
             self._follow_streams(),
             self._tell_events(link),
             self._teller.tell(link, self._spare_turn),
-            self._report_well(link),
+            self._report_well(),
         ]
         if self._ear:
             jobs.append(self._ear.serve(link, self._spare_turn))
@@ -212,13 +212,12 @@ class Session:
             self._well_since = time.monotonic()
             self._well.set()
 
-    async def _report_well(self, link: Wire) -> None:
-        """Say so on the board, after suspicious ends only once it has lasted; wait for the end."""
+    async def _report_well(self) -> None:
+        """Say so on the board; after suspicious ends only once it has lasted."""
         await self._well.wait()
         if self._doubt:
             await asyncio.sleep(self._settings.backoff_max)
         self._board.report(self._name, None)
-        await link.lost()
 
     async def _goodbye(self, link: Wire) -> None:
         """Say why it ends: first for all, then with each head, as far as there is time for it."""
