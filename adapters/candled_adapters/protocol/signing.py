@@ -132,7 +132,12 @@ def make_key(path: Path) -> Signer:
     from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - an extra
 
     private = ed25519.Ed25519PrivateKey.generate()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise FileExistsError(
+            f"{path} is there already, and a key is never replaced; name another file"
+        ) from None
     with os.fdopen(handle, "wb") as file:
         file.write(_pem(private))
     return Signer(private)

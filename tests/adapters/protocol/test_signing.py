@@ -101,7 +101,7 @@ def test_a_made_key_can_be_read_by_its_owner_only_and_is_never_replaced(tmp_path
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert Signer.from_file(tmp_path / "key").public_key == made.public_key
     content = (tmp_path / "key").read_bytes()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=r"is there already.*name another file"):
         make_key(tmp_path / "key")
     assert (tmp_path / "key").read_bytes() == content
 
