@@ -349,7 +349,7 @@ def test_a_really_full_disk_keeps_what_was_committed(tmp_path: Path):
             for hour in range(5_000):
                 kept += commit(journal, (BTC, hour, Side.LONG), (ETH, hour, Side.FLAT))
         assert len(kept) < 10_000
-        assert journal.last_position == len(kept) > 10
+        assert journal.last_position == len(kept) >= 5
         with opened(disk) as journal:
             assert journal.after(0, 99_999) == kept
             assert len(journal.bars(BTC, 99_999)) == len(kept) // 2
@@ -533,7 +533,7 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.executescript("CREATE TABLE other (x); PRAGMA user_version = 7;")
     db.close()
-    assert "journal version 7, this candled reads 1 to 3" in refused(tmp_path)
+    assert "journal version 7, this candled reads 1 to 4" in refused(tmp_path)
 
 
 VERSION_1 = """
@@ -602,7 +602,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path):
         assert affected is not None
         assert journal.revise(told, affected.bar, [], 7) == []
         assert commit(journal, (BTC, 2, Side.LONG))[0].seq == 3
-    assert rows(tmp_path, "PRAGMA user_version") == [(3,)]
+    assert rows(tmp_path, "PRAGMA user_version") == [(4,)]
     assert rows(tmp_path, "SELECT revision, close, revised_at FROM revisions") == [
         (0, bar(0).close, 6)
     ]

@@ -23,6 +23,7 @@ from candled.errors import Exit, explain
 from candled.journal import JournalUnavailableError, open_journal
 from candled.ports import Emit, History, Resume, StreamHealth, StreamState
 from candled.service import Service
+from candled.telling import Teller
 from candled_adapters.sinks.mqtt import MqttSettings, MqttSink
 from candles import candles
 from fakes import FixedClock, ended, until
@@ -106,7 +107,12 @@ def serve(folder: Path, port: int, feed: EndlessFeed) -> tuple[BaseException, di
         settings = MqttSettings("127.0.0.1", port)
         sink = MqttSink(settings, lambda _: feed.clock, dict, streams=[BTC])
         service = Service(
-            engine=Engine([lane(BTC)]), journal=journal, feeds=[feed], sinks=[sink], board=board
+            engine=Engine([lane(BTC)]),
+            journal=journal,
+            feeds=[feed],
+            sinks=[sink],
+            board=board,
+            tell=Teller(board),
         )
         try:
             async with listening(port) as said:

@@ -142,7 +142,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path):
     db = sqlite3.connect(tmp_path / FILE)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(JournalError, match="journal version 99, this candled reads 1 to 3"):
+    with pytest.raises(JournalError, match="journal version 99, this candled reads 1 to 4"):
         open_reader(tmp_path)
 
 

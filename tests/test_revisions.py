@@ -22,6 +22,7 @@ from candled.journal import JournalError, open_journal, open_reader
 from candled.lab.verify.redecide import redecide
 from candled.ports import Entry, FeedEvent, History
 from candled.service import Service
+from candled.telling import Teller
 from candles import candles
 from models import lane
 from test_service import BTC, ETH, RecordedFeed
@@ -56,12 +57,14 @@ class Life:
     def _start(self) -> None:
         self.journal = open_journal(self.folder)
         feed = RecordedFeed()
+        board = Board(lambda: 0)
         self.service = Service(
             engine=Engine(list(self.kinds.values())),
             journal=self.journal,
             feeds=[feed],
             sinks=[],
-            board=Board(lambda: 0),
+            board=board,
+            tell=Teller(board),
         )
         self.resumes = self.service._recover()["binance"]
 

@@ -44,6 +44,7 @@ from candled.ports import (
 )
 from candled.service import BatchTimes, Service
 from candled.tally import Tally
+from candled.telling import Teller
 from candles import candles
 from fakes import FixedClock, until
 from models import bundle, lane
@@ -185,7 +186,7 @@ def serve(
     lanes: Sequence[Lane] | None = None,
     during: Callable[[Run], Awaitable[None]],
     observer: Callable[[Sequence[Entry], BatchTimes], None] | None = None,
-    on_incident: Callable[[Incident], None] | None = None,
+    count: Callable[[Incident], None] = lambda _: None,
     prepare: Callable[[Journal], None] | None = None,
 ) -> None:
     """Run a service on the state in `folder`, stop it after `during`, and raise what it raises."""
@@ -204,7 +205,7 @@ def serve(
                 sinks=sinks,
                 board=board,
                 observer=observer,
-                on_incident=on_incident,
+                tell=Teller(board, count),
             )
             running = asyncio.create_task(service.run(stop))
             watched = asyncio.ensure_future(during(Run(journal, board, feed, stop)))
@@ -332,7 +333,7 @@ def test_incidents_are_counted_logged_and_told_but_not_all(tmp_path: Path):
         told.extend(await run.board.notices(0))
 
     with structlog.testing.capture_logs() as logged:
-        serve(tmp_path, feed, during=during, on_incident=tally.met)
+        serve(tmp_path, feed, during=during, count=tally.met)
     assert tally.summary().incidents == {
         "binance": {"connection_lost": 1},
         "binance/BTCUSDT/1h": {"duplicate_close": 5},

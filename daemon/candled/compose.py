@@ -38,6 +38,7 @@ from candled.ports import Clock, Feed
 from candled.service import Service
 from candled.tally import Tally
 from candled.targets import require_targets
+from candled.telling import Teller
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
@@ -211,7 +212,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         sinks=sinks,
         board=board,
         observer=tally.durable,
-        on_incident=tally.met,
+        tell=Teller(board, tally.met),
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
     )

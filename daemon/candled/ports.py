@@ -71,7 +71,7 @@ class StreamHealth:
 
 
 class Hazard(StrEnum):
-    """What the outside world did wrong, or what was noticed of it."""
+    """What the outside world did wrong, what was noticed of it, and what became of a model."""
 
     DUPLICATE_CLOSE = "duplicate_close"
     """A closed bar was pushed again, unchanged."""
@@ -119,6 +119,14 @@ class Hazard(StrEnum):
     """The venue's clock contradicts what it said before."""
     OVERFLOW = "overflow"
     """More bars were pushed than could be kept while history was read."""
+    MODEL_SWAPPED = "model_swapped"
+    """A stream is decided by another model or policy from here on."""
+    MODEL_EXPIRED = "model_expired"
+    """A model is older than the configuration lets it decide."""
+    CLAIM_BROKEN = "claim_broken"
+    """A model's signals turn out worse than its evidence claims, beyond chance."""
+    DRIFT = "drift"
+    """What a model is asked about no longer looks like what it was trained on."""
 
 
 class Act(StrEnum):
@@ -140,6 +148,8 @@ class Act(StrEnum):
     BEGIN_ANEW = "begin_anew"
     """The windows are filled anew; what lies between is not decided."""
     STOP = "stop"
+    SWAP = "swap"
+    """Another model or policy took over."""
 
 
 @dataclass(frozen=True, slots=True)

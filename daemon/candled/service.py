@@ -26,7 +26,6 @@ from candled.core.correction import correction
 from candled.core.decision import BarClosed, BarRevised, Decision
 from candled.core.engine import Engine
 from candled.inbox import Inbox
-from candled.incidents import Limiter, incident_fields
 from candled.journal import Affected, Housekeeper, Journal
 from candled.ports import (
     Clock,
@@ -40,6 +39,7 @@ from candled.ports import (
     StreamHealth,
     StreamState,
 )
+from candled.telling import Tell
 
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
 _RECENT: Final = 48  # bars that a feed is given to know what it has reported, for its audit
@@ -79,8 +79,8 @@ class Service:
         feeds: Sequence[Feed],
         sinks: Sequence[Sink],
         board: Board,
+        tell: Tell,
         observer: Observer | None = None,
-        on_incident: Callable[[Incident], None] | None = None,
         on_ready: Callable[[], None] | None = None,
         keep_ms: int | None = None,
     ) -> None:
@@ -89,11 +89,10 @@ class Service:
         self._feeds = feeds
         self._sinks = sinks
         self._board = board
+        self._tell = tell
         self._observer = observer
-        self._on_incident = on_incident
         self._on_ready = on_ready
         self._keep_ms = keep_ms
-        self._limiter = Limiter()
         self._clocks: Mapping[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
         self._inbox = Inbox()
 
@@ -202,7 +201,7 @@ class Service:
                 case StreamHealth():
                     self._note(event)
                 case Incident():
-                    self._meet(event)
+                    self._tell(event)
         self._decide(batch)
 
     def _begin(self, event: History) -> None:
@@ -220,15 +219,6 @@ class Service:
     def _note(self, event: StreamHealth) -> None:
         self._board.note(event)
         log.info("stream", stream=event.stream.path, state=event.state.value, reason=event.reason)
-
-    def _meet(self, event: Incident) -> None:
-        """Count an incident, and tell of it unless there are too many like it."""
-        if self._on_incident:
-            self._on_incident(event)
-        unsaid = self._limiter.step(event, time.monotonic())
-        if unsaid is not None:
-            log.warning("incident", **incident_fields(event), unsaid=unsaid)
-            self._board.tell(event, unsaid)
 
     def _revise(self, event: BarRevised) -> None:
         """Store what a bar has become, decide again what rests on it, and correct what changes.

@@ -26,6 +26,7 @@ from candled.core.engine import Engine
 from candled.journal import open_journal
 from candled.ports import Act, Entry, Hazard, HealthBoard, Incident, Outbox, StreamState
 from candled.service import Service
+from candled.telling import Teller
 from candled_adapters.exchanges.dialect import Closing
 from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.simulator.fault import EVER, Hooks, Span
@@ -228,7 +229,7 @@ async def played(case: Case, row: Row) -> Result:
                     feeds=[feed],
                     sinks=[sink],
                     board=board,
-                    on_incident=result.incidents.append,
+                    tell=Teller(board, result.incidents.append),
                 )
                 stop = asyncio.Event()
                 running = asyncio.create_task(service.run(stop))

@@ -17,6 +17,7 @@ from candled.core.engine import Engine
 from candled.journal import Journal, open_journal
 from candled.journal.database import JournalError, JournalUnavailableError
 from candled.service import Service
+from candled.telling import Teller
 from candled_adapters.sinks.log import LogSettings, LogSink
 from candled_adapters.sinks.mqtt import MqttSettings, MqttSink
 from candled_adapters.sinks.mqtt_messages import Message
@@ -269,6 +270,7 @@ class World:
             feeds=[feed],
             sinks=[mqtt, LogSink(LogSettings(self.log_path))],
             board=board,
+            tell=Teller(board),
         )
         try:
             await service.run(self._stop)

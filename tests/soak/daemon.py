@@ -19,6 +19,7 @@ from candled.core.engine import Engine
 from candled.journal import Journal, open_journal
 from candled.ports import Incident
 from candled.service import Service
+from candled.telling import Teller
 from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.feeds.feed import VenueFeed
 from candled_adapters.sinks.log import LogSettings, LogSink, configure_logging
@@ -40,14 +41,15 @@ async def run() -> None:
     def met(incident: Incident) -> None:
         incidents[f"{incident.hazard.value} {incident.act.value}"] += 1
 
+    board = Board(lambda: time.time_ns() // 1_000_000)
     journal = open_journal(folder / "state")
     service = Service(
         engine=Engine(lanes(load_bundle(folder / "bundle").model)),
         journal=journal,
         feeds=feeds,
         sinks=[LogSink(LogSettings(folder / "decisions.jsonl", max_bytes=20_000_000, backups=1))],
-        board=Board(lambda: time.time_ns() // 1_000_000),
-        on_incident=met,
+        board=board,
+        tell=Teller(board, met),
     )
     stop = asyncio.Event()
     try:

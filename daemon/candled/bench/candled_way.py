@@ -21,6 +21,7 @@ from candled.core.engine import Engine, Lane
 from candled.journal import open_journal
 from candled.ports import Entry, ServiceState
 from candled.service import BatchTimes, Service
+from candled.telling import Teller
 from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.exchanges.binance import SPOT
 from candled_adapters.feeds.feed import VenueFeed
@@ -81,6 +82,7 @@ async def _run() -> None:
         feeds=[feed],
         sinks=[MqttSink(mqtt, lambda _: feed.clock, dict, on_acked=stopwatch.accepted)],
         board=board,
+        tell=Teller(board),
         observer=stopwatch.durable,
     )
     voice = Voice(mqtt, lambda _: feed.clock, dict, mqtt.client_id, journal.epoch)

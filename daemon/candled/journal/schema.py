@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 REFUSED_SINCE: Final = 3
 SUMMED_SINCE: Final = 3
 
@@ -79,7 +79,30 @@ ALTER TABLE decisions ADD COLUMN sum INTEGER;
 ALTER TABLE marks ADD COLUMN sum INTEGER;
 """
 
-_VERSIONS: Final = (_FIRST, _SECOND, _THIRD)
+#: What follows from decisions afterwards; `entry` is the whole record as JSON.
+_FOURTH: Final = """
+CREATE TABLE outcomes (             -- what became of signals, champion's and challengers'
+    id TEXT PRIMARY KEY,            -- of the decision
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    bar_open INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    sum INTEGER
+) STRICT;
+CREATE INDEX outcomes_of_stream ON outcomes (stream, bar_open);
+CREATE TABLE shadows (              -- what challengers decided; never acted upon
+    position INTEGER PRIMARY KEY,   -- one order for all of them
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    bar_open INTEGER NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    side TEXT NOT NULL,
+    seq INTEGER,                    -- contiguous for each challenger's signals of a stream
+    entry TEXT NOT NULL,
+    sum INTEGER
+) STRICT;
+CREATE INDEX shadows_of_stream ON shadows (stream, bar_open);
+"""
+
+_VERSIONS: Final = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def tables_since(version: int) -> str:

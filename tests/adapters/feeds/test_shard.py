@@ -452,7 +452,7 @@ def test_connections_of_all_shards_share_the_venues_limit():
             scene.venue.cut(number)
         await scene.until(lambda: len(scene.venue.handshakes) == 8)
         times = scene.venue.handshakes
-        # Eight need three windows, whenever each arrives: a busy machine may bring two closer together.
+        # Eight need three windows. A busy machine may bring two of them closer together.
         assert times[-1] - times[0] >= 3 * 0.4 - 0.25
 
     two = replace(GENEROUS.limits, connects=2, connect_window_s=0.4)

@@ -171,7 +171,7 @@ asyncio.run(main())
 
     async def killed_after(count: int, speaking, port: int) -> list[int]:
         """Let the bot print something, send it 20 signals, kill it after `count` in this life."""
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: ASYNC220 - a moment
             [sys.executable, str(program), f"mqtt://127.0.0.1:{port}"], stdout=subprocess.PIPE
         )
         printed: list[bytes] = []

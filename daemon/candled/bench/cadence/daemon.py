@@ -22,6 +22,7 @@ from candled.core.engine import Engine, Lane
 from candled.journal import open_journal
 from candled.ports import Entry, ServiceState
 from candled.service import BatchTimes, Service
+from candled.telling import Teller
 from candled_adapters.artifacts.bundle import load_bundle
 from candled_adapters.exchanges.binance import SPOT
 from candled_adapters.feeds.feed import VenueFeed
@@ -75,6 +76,7 @@ async def _run() -> None:
         feeds=[feed],
         sinks=[],
         board=board,
+        tell=Teller(board),
         observer=book.durable,
     )
     stop = asyncio.Event()

@@ -1,0 +1,1 @@
+"""The daemon's window on loopback: health, metrics and the live page. It only shows."""
