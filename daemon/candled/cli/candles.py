@@ -13,6 +13,7 @@ from candled.cli.options import (
     IntervalOption,
     JsonOption,
     SinceOption,
+    SymbolOption,
     UntilOption,
 )
 
@@ -24,7 +25,7 @@ OutOption = Annotated[
 def fetch(
     *,
     exchange: Annotated[str, typer.Option(help="binance-spot or binance-usdm.", metavar="E")],
-    symbol: Annotated[str, typer.Option(help="As the venue spells it.", metavar="S")],
+    symbol: SymbolOption,
     interval: IntervalOption,
     since: SinceOption,
     out: OutOption,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import IntervalOption, JsonOption
+from candled.cli.options import CONFIG, ConfigOption, IntervalOption, JsonOption
 
 
 def verify(
@@ -35,9 +35,7 @@ def verify(
         Path | None,
         typer.Option(help="Decide again what the daemon with this state folder has decided."),
     ] = None,
-    config: Annotated[Path, typer.Option(help="That daemon's configuration.")] = Path(
-        "config.toml"
-    ),
+    config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Prove that features and model are causal and the same everywhere; or check a daemon's work.
