@@ -185,3 +185,26 @@ def test_an_unknown_stream_has_nothing(tmp_path: Path):
         assert reader.decisions(ETH) == []
         assert len(reader.bars(ETH)) == 0
         assert not reader.from_listing(ETH)
+
+
+def test_a_journal_in_the_making_is_not_yet_there(tmp_path: Path):
+    """Who looks in the moment between the file and its tables is told to look again."""
+    sqlite3.connect(tmp_path / FILE).close()
+    (tmp_path / FILE).touch()
+    with pytest.raises(JournalUnavailableError, match="about to make it; look again"):
+        open_reader(tmp_path)
+
+
+def test_a_reader_knows_when_its_file_is_no_longer_the_journal(tmp_path: Path):
+    """It was moved away and another is in its place, or a daemon began to use it."""
+    open_journal(tmp_path / "a").close()
+    with open_reader(tmp_path / "a") as reader:
+        assert reader.is_current()
+        journal = open_journal(tmp_path / "a")
+        assert not reader.is_current()  # it stood still when it was opened
+        journal.close()
+    with open_reader(tmp_path / "a") as reader:
+        (tmp_path / "a").rename(tmp_path / "b")
+        assert not reader.is_current()
+        open_journal(tmp_path / "a").close()
+        assert not reader.is_current()

@@ -7,7 +7,59 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import CONFIG, ConfigOption, JsonOption
+from candled.cli.options import (
+    CONFIG,
+    ConfigOption,
+    CorrectionsOption,
+    JsonOption,
+    LimitOption,
+    SidesOption,
+    SignalsOption,
+    SinceCloseOption,
+    StreamsOption,
+    UntilCloseOption,
+)
+
+
+def log(
+    *,
+    config: ConfigOption = CONFIG,
+    stream: StreamsOption = None,
+    since: SinceCloseOption = None,
+    until: UntilCloseOption = None,
+    side: SidesOption = None,
+    signals: SignalsOption = False,
+    corrections: CorrectionsOption = False,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="What sinks gave up for good, instead.")
+    ] = False,
+    limit: LimitOption = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is decided from now on.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was decided, out of the journal, newest last; the daemon may be running or not.
+
+    TIME is UTC, 2026-01-31 or 2026-01-31T18:00; AGO is 90s, 15m, 2h or 3d by this machine's clock.
+
+    Example: candled log --signals --since 1d --stream "binance/*" --follow
+    """
+    from candled.core.decision import Side
+    from candled.journal import Sought
+    from candled.operating.log import LogOptions, run_log
+
+    if refused and follow:
+        raise typer.BadParameter("--refused is no stream of decisions; leave out --follow")
+    sought = Sought(
+        since=since, until=until, sides=tuple(map(Side, side)) if side else tuple(Side),
+        signals=signals, corrections=corrections, limit=limit or None,
+    )  # fmt: skip
+    options = LogOptions(
+        config=config, patterns=tuple(stream or ()), sought=sought,
+        refused=refused, follow=follow, as_json=as_json,
+    )  # fmt: skip
+    raise typer.Exit(run_log(options))
 
 
 def tail(

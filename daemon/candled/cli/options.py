@@ -58,6 +58,17 @@ def parse_exits(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lis
 EXITS = ("target", "stop", "time", "opposite")
 
 
+def parse_sides(text: str) -> Any:  # noqa: ANN401 - a tuple; typer knows no lists in one argument
+    """Parse names of SIDES with commas between; anything else is a usage error."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in SIDES]:
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(SIDES)}")
+    return names
+
+
+SIDES = ("long", "short", "flat", "no_decision")
+
+
 def parse_moment(text: str) -> int:
     """Parse a date or time into UTC milliseconds; anything else is a usage error."""
     from candled_adapters.candles.times import TimeCellError, moment
@@ -182,6 +193,28 @@ StopOption = Annotated[float, typer.Option(help="Stop loss in percent.", callbac
 CountsOption = Annotated[
     Any, typer.Option(parser=parse_counts, help="Numbers of streams.", metavar="N[,N...]")
 ]
+StreamsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream", help="Only these, * and ? allowed; again for more.", metavar="PATTERN"
+    ),
+]
+SinceCloseOption = Annotated[
+    Any,
+    typer.Option(
+        "--since", parser=parse_when, help="Bars that close then or later.", metavar="TIME|AGO"
+    ),
+]
+UntilCloseOption = Annotated[
+    Any,
+    typer.Option("--until", parser=parse_when, help="Bars that close before.", metavar="TIME|AGO"),
+]
+SidesOption = Annotated[
+    Any, typer.Option("--side", parser=parse_sides, help="Only these.", metavar="SIDE[,SIDE...]")
+]
+SignalsOption = Annotated[bool, typer.Option("--signals", help="Only numbered signals.")]
+CorrectionsOption = Annotated[bool, typer.Option("--corrections", help="Only corrections.")]
+LimitOption = Annotated[int, typer.Option(help="The newest so many; 0: all.", min=0, metavar="N")]
 FromOption = Annotated[
     Any, typer.Option("--from", parser=parse_moment, help="First bar, UTC.", metavar="TIME")
 ]

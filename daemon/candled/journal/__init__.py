@@ -10,6 +10,7 @@ the same slot with the next revision.
 The journal knows nothing of feeds, models or brokers.
 """
 
+from candled.journal.asking import Sought
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
 from candled.journal.housekeeping import Housekeeper
 from candled.journal.journal import Journal, open_journal
@@ -25,6 +26,7 @@ __all__ = [
     "JournalReader",
     "JournalUnavailableError",
     "Refused",
+    "Sought",
     "open_journal",
     "open_reader",
 ]

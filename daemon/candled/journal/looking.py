@@ -53,7 +53,7 @@ class Look:
                 check_row(f"a row of {table}", row)
         return [row[:-1] for row in rows]
 
-    def entries(self, sql: str, values: Sequence[int] = ()) -> list[Entry]:
+    def entries(self, sql: str, values: Sequence[int | str] = ()) -> list[Entry]:
         """Return the entries that a query finds; raises JournalError for one that is damaged."""
         with self._believed():
             return [self._entry(row) for row in self._rows(sql, values)]
@@ -92,7 +92,7 @@ class Look:
         ((first,),) = self._asked.rows(FIRST_DECIDED, (stream, start))
         return None if first is None else int(first)
 
-    def _rows(self, sql: str, values: Sequence[int]) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, values: Sequence[int | str]) -> list[tuple[Any, ...]]:
         return self._asked.rows(sql if self._summed else sql.replace(SUM, NO_SUM), values)
 
     @property

@@ -58,6 +58,13 @@ FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND
 #: Of each slot the newest comes last.
 ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
 ENTRIES_OF_STREAM: Final = f"{_ENTRIES} stream = ? ORDER BY bar_open, revision"
+#: What a reader looks for; `{}` is for conditions. Newest first, so that a limit is soon met.
+NEWEST_ENTRIES: Final = f"{_ENTRIES} position > ?{{}} ORDER BY position DESC LIMIT ?"
+NEWEST_POSITION: Final = "SELECT coalesce(max(position), 0) FROM decisions"
+NEWEST_OPENS: Final = (
+    "SELECT exchange, symbol, interval, (SELECT max(open_time) FROM bars WHERE stream = streams.id)"
+    " FROM streams ORDER BY exchange, symbol, interval"
+)
 
 SET_STREAM: Final = (
     "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, row_sum(?1, ?2, ?3, ?4, ?5, ?6))"
