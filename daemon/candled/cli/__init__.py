@@ -40,6 +40,7 @@ app.command(rich_help_panel=LEARN)(learning.report)
 app.command(rich_help_panel=LEARN)(learning.predict)
 app.command(rich_help_panel=LEARN)(learning.backtest)
 app.command(rich_help_panel=PROVE)(proof.verify)
+app.command(rich_help_panel=PROVE)(proof.replay)
 
 bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 bench.callback()(measuring.bench)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from candled.cli.options import (
     CONFIG,
+    CaFileOption,
     ConfigOption,
     CorrectionsOption,
     JsonOption,
     LimitOption,
+    PasswordFileOption,
     SidesOption,
     SignalsOption,
     SinceCloseOption,
     StreamsOption,
     UntilCloseOption,
+    UsernameOption,
 )
 
 
@@ -71,13 +73,9 @@ def tail(
     base_topic: Annotated[
         str | None, typer.Option(help="Topic above all.", show_default="candled")
     ] = None,
-    username: Annotated[str | None, typer.Option(help="At the broker.")] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the password.", metavar="FILE")
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="Authorities to trust for mqtts.", metavar="FILE")
-    ] = None,
+    username: UsernameOption = None,
+    password_file: PasswordFileOption = None,
+    ca_file: CaFileOption = None,
     trust: Annotated[
         list[str] | None,
         typer.Option(

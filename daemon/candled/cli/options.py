@@ -215,6 +215,16 @@ SidesOption = Annotated[
 SignalsOption = Annotated[bool, typer.Option("--signals", help="Only numbered signals.")]
 CorrectionsOption = Annotated[bool, typer.Option("--corrections", help="Only corrections.")]
 LimitOption = Annotated[int, typer.Option(help="The newest so many; 0: all.", min=0, metavar="N")]
+OneStreamOption = Annotated[
+    str, typer.Option("--stream", help="As configured.", metavar="EXCHANGE/SYMBOL/INTERVAL")
+]
+UsernameOption = Annotated[str | None, typer.Option("--username", help="At the broker.")]
+PasswordFileOption = Annotated[
+    Path | None, typer.Option("--password-file", help="File with the password.", metavar="FILE")
+]
+CaFileOption = Annotated[
+    Path | None, typer.Option("--ca-file", help="Authorities to trust for mqtts.", metavar="FILE")
+]
 FromOption = Annotated[
     Any, typer.Option("--from", parser=parse_moment, help="First bar, UTC.", metavar="TIME")
 ]
