@@ -23,6 +23,30 @@ from candled.cli.options import (
 )
 
 
+def status(
+    *,
+    config: ConfigOption = CONFIG,
+    stream: StreamsOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Every two seconds, until Ctrl+C.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how the daemon is: service, streams, sinks, models, events.
+
+    Asks it on [web] listen; when it does not answer, tells what its state folder shows. Ends with 0
+    when it is online, 1 degraded, 3 not running, 4 when that cannot be told.
+
+    Example: candled status --watch
+    """
+    from candled.operating.status import StatusOptions, run_status
+
+    options = StatusOptions(
+        config=config, patterns=tuple(stream or ()), watch=watch, as_json=as_json
+    )
+    raise typer.Exit(run_status(options))
+
+
 def log(
     *,
     config: ConfigOption = CONFIG,

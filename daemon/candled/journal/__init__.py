@@ -12,6 +12,7 @@ The journal knows nothing of feeds, models or brokers.
 
 from candled.journal.asking import Sought
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
+from candled.journal.holder import holder
 from candled.journal.housekeeping import Housekeeper
 from candled.journal.journal import Journal, open_journal
 from candled.journal.reader import JournalReader, Refused, open_reader
@@ -27,6 +28,7 @@ __all__ = [
     "JournalUnavailableError",
     "Refused",
     "Sought",
+    "holder",
     "open_journal",
     "open_reader",
 ]
