@@ -20,14 +20,14 @@ def run(
     run_daemon(config)
 
 
-def check(
-    *,
-    config: ConfigOption = CONFIG,
-) -> None:
-    """Check configuration, bundles, state, broker and exchanges; name every problem."""
+def check(*, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """Check configuration, bundles, state, broker and exchanges; name every problem.
+
+    Ends with 0 when `run` would do well, else with the code that it would end with.
+    """
     from candled.check import check_all
 
-    raise typer.Exit(check_all(config))
+    raise typer.Exit(check_all(config, as_json=as_json))
 
 
 def demo(

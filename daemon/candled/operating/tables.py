@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +34,8 @@ class Section:
     rows: Sequence[Row] = ()
     lines: Sequence[Row] = field(default_factory=tuple)
     """Rows of one cell."""
+    kept: str = ""
+    """Characters of cells that are drawn as they are: a line end, where cells are our own words."""
 
 
 def drawn(sections: Sequence[Section]) -> RenderableType:
@@ -46,11 +49,14 @@ def drawn(sections: Sequence[Section]) -> RenderableType:
 
 
 def _table(section: Section) -> Table:
-    table = Table(title=Text(section.title), title_justify="left", header_style="bold")
-    for column in section.columns:
-        table.add_column(Text(column), overflow="fold")
+    table = Table(
+        title=Text(section.title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
+    told = [at for at in range(len(section.columns)) if any(row.cells[at] for row in section.rows)]
+    for at in told:  # a column that says nothing takes the place of one that does
+        table.add_column(Text(section.columns[at]), overflow="fold")
     for row in section.rows:
-        table.add_row(*(Text(visible(cell)) for cell in row.cells), style=row.style)
+        table.add_row(*(Text(visible(row.cells[at], section.kept)) for at in told), style=row.style)
     return table
 
 
