@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from candled.core.bar import Bars
 from candled.journal.database import damaged
 from candled.journal.rows import bars_of, entry_of, table_of
-from candled.journal.statements import DECIDED_BARS, FIRST_DECIDED, NEWEST_BARS, NO_SUM, SUM
+from candled.journal.statements import (
+    DECIDED_BARS,
+    FIRST_DECIDED,
+    NEWEST_BARS,
+    NO_SUM,
+    NTH_NEWEST_BAR,
+    SUM,
+)
 from candled.journal.sums import WrongSumError, bar_sums, check_row
 from candled.ports import Entry
 
@@ -63,18 +70,22 @@ class Look:
 
         Raises JournalError also where one is missing that was decided on.
         """
+        decided = self._decided(stream, count) if self._summed else []
         bars = bars_of(self.table(stream, NEWEST_BARS, (count,))[::-1])
-        if self._summed:
-            self._check_decided(stream, bars)
-        return bars
-
-    def _check_decided(self, stream: int, bars: Bars) -> None:
-        start = int(bars.open_time[0]) if len(bars) else 0
-        decided = {at for (at,) in self._asked.rows(DECIDED_BARS, (stream, start))}
-        if lost := decided.difference(bars.open_time.tolist()):
+        first = int(bars.open_time[0]) if len(bars) else 0
+        if lost := {at for at in decided if at >= first}.difference(bars.open_time.tolist()):
             raise damaged(
                 self._asked.path, f"the bar of stream {stream} that opens at {min(lost)} is missing"
             )
+        return bars
+
+    def _decided(self, stream: int, count: int) -> list[int]:
+        """Return which of the newest `count` bars were decided; all of them when it is negative.
+
+        It must be asked before the bars are: a daemon may decide and store more in between.
+        """
+        rows = self._asked.rows(NTH_NEWEST_BAR, (stream, count - 1)) if count > 0 else []
+        return [at for (at,) in self._asked.rows(DECIDED_BARS, (stream, rows[0][0] if rows else 0))]
 
     def table(self, stream: int, sql: str, values: Sequence[int] = ()) -> NDArray[np.float64]:
         """Return bars as a table of their cells."""
