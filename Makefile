@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol reference unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -40,6 +40,9 @@ matrix: $(VENV)/.dev ## every venue against every misbehaviour, as a table
 
 protocol: $(VENV)/.dev ## the schemas of what is said over MQTT, written anew into docs/protocol
 	$(BIN)/python -m candled_adapters.protocol.schema docs/protocol
+
+reference: $(VENV)/.dev ## the pages of all commands and of the configuration, written anew into docs
+	$(BIN)/python -m candled.cli.reference docs
 
 unit: ## the systemd unit, judged by systemd itself
 	systemd-analyze security --offline=true --threshold=25 --no-pager systemd/candled.service

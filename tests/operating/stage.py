@@ -23,7 +23,7 @@ from brokers import Mosquitto, free_port, mosquitto
 from candled.journal import JournalError, open_reader
 from models import THRESHOLD, bundle
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 ENV = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 
 
