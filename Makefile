@@ -96,7 +96,7 @@ mosquitto chromium faketime:
 
 lock: ## resolve the locks anew
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	  --custom-compile-command "make lock" --extra broker --group build pyproject.toml -o requirements.lock
+	  --custom-compile-command "make lock" --extra broker --extra page --group build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	  --custom-compile-command "make lock" --all-extras --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
