@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import candles, keys, learning, live, measuring, models, proof, search
+from candled.cli import candles, keys, learning, live, measuring, models, proof, search, system
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,3 +51,8 @@ files = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Candle fi
 files.command("import")(candles.import_files)
 files.command()(candles.check)
 app.add_typer(files, name="candles")
+
+service = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="As a system service.")
+service.callback()(lambda: None)
+service.command()(system.install)
+app.add_typer(service, name="systemd")
