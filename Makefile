@@ -53,11 +53,12 @@ unit: $(VENV)/.dev systemd ## the systemd units, judged by systemd itself: valid
 bench: $(VENV)/.run mosquitto ## against the notebook's way
 	$(BIN)/candled bench $(ARGS)
 
-lint: $(VENV)/.dev ## formatter, linter, types, walls
+lint: $(VENV)/.dev ## formatter, linter, types, walls, the container's file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint systemd/container/Containerfile
 
 wheel-test: $(VENV)/.dev mosquitto chromium ## the tests once more, against the built wheel in an empty environment
 	rm -rf build/wheel && mkdir -p build/wheel
