@@ -6,7 +6,10 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
+import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +17,15 @@ from pathlib import Path
 
 import pytest
 
+import confined
 from brokers import free_port, mosquitto, needs_mosquitto
 from candled.brokercheck import check_broker
 from candled.config import Config, MqttConfig
 from certificates import Authority, needs_openssl
+from systemd_units import exposure, judged
 
+FILES = Path(__file__).parents[1] / "systemd/mosquitto"
+DEBIAN = Path("/lib/systemd/system/mosquitto.service")
 DOCUMENT = (Path(__file__).parents[1] / "docs/broker.md").read_text()
 PASSWORD = {"candled": "tallow", "bot": "wick"}
 
@@ -116,6 +123,83 @@ def test_a_bot_reads_its_own_answers_and_no_others(tmp_path: Path):
         got = client("bot", tmp_path, port, "mosquitto_sub", *where)
     assert "bot-1" in got.split()
     assert "bot-2" not in got
+
+
+@pytest.mark.parametrize(
+    ("file", "containing"), [("candled.conf", "persistence true"), ("acl", "pattern read")]
+)
+def test_the_files_beside_the_unit_are_the_documents(file: str, containing: str):
+    """Who copies them gets what is tested here."""
+    text = (FILES / file).read_text()
+    assert text.endswith(block(containing))
+    assert all(line.startswith("#") for line in text.removesuffix(block(containing)).splitlines())
+
+
+def test_the_brokers_unit_is_little_exposed_with_what_is_added_to_it(tmp_path: Path):
+    """Debian's own is at 9.6, which nobody should trust with money."""
+    if shutil.which("systemd-analyze") is None or not DEBIAN.exists():
+        pytest.skip("needs systemd-analyze and Debian's mosquitto.service")
+    unit = tmp_path / DEBIAN.name
+    unit.write_text(DEBIAN.read_text())
+    assert exposure(unit) > 9
+    added = tmp_path / f"{unit.name}.d"
+    added.mkdir()
+    shutil.copy(FILES / "override.conf", added / "candled.conf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYSTEMD_UNIT_PATH", f"{tmp_path}:")
+        assert exposure(unit) <= 1.5
+        found = judged("verify", str(unit))
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become mosquitto")
+@pytest.mark.skipif(not confined.is_possible(), reason="needs libseccomp and Linux 6.3")
+def test_the_broker_serves_under_what_is_added_to_its_unit(tmp_path: Path):
+    """As mosquitto, with the system calls, the memory and the limits that are left to it."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze")
+    port = free_port()
+    home = Path(tempfile.mkdtemp(prefix="candled-broker-"))  # mosquitto may not look into tmp_path
+    try:
+        furnish(home)
+        text = placed(block("persistence true"), home, port)
+        (home / "mosquitto.conf").write_text(text)
+        for path in (home, *home.iterdir()):
+            shutil.chown(path, "mosquitto", "mosquitto")
+        become = ["setpriv", "--reuid=mosquitto", "--regid=mosquitto", "--clear-groups"]
+        shutil.copy(confined.__file__, home)
+        program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+        said = tmp_path / "said"
+        command = [*become, "/usr/bin/python3", str(home / "confined.py"), str(home / "unit")]
+        shutil.copy(FILES / "override.conf", home / "unit")
+        with (
+            said.open("w") as file,
+            subprocess.Popen(
+                [*command, str(program), "-c", str(home / "mosquitto.conf")], stderr=file
+            ) as child,
+        ):
+            try:
+                reached_within(10, port)
+                assert client("bot", home, port, "mosquitto_pub", "-t", "candled/replay/request",
+                              "-m", "{}") == ""  # fmt: skip
+            finally:
+                child.kill()
+        assert "refused: memory ptrace chroot" in said.read_text()
+    finally:
+        shutil.rmtree(home)
+
+
+def reached_within(seconds: float, port: int) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline, "the broker does not listen"
+            time.sleep(0.02)
+        else:
+            return
 
 
 def test_candleds_own_part_of_the_document_is_valid():

@@ -152,3 +152,17 @@ def test_what_is_no_time_is_refused(text: str):
         return
     with pytest.raises(typer.BadParameter):
         parse_when(text)
+
+
+def test_every_example_in_a_help_text_parses():
+    """What a help shows can be typed: its command, its options and their values fit."""
+    shown = []
+    for name, command in COMMANDS.items():
+        text = " ".join((command.help or "").split())
+        for line in re.findall(r"Example: candled (.+)$", text):
+            shown.append(line)
+            words = shlex.split(line)
+            mine = [words.pop(0) for _ in name.split()]
+            assert " ".join(mine) == name
+            command.make_context(name, words)
+    assert len(shown) >= 10

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import candles, keys, learning, live, looking, measuring, models, proof, search
+from candled.cli import (
+    candles,
+    keys,
+    learning,
+    live,
+    looking,
+    measuring,
+    models,
+    proof,
+    search,
+    system,
+)
 from candled.cli.options import VersionOption
 from candled.cli.panels import LEARN, LOOK, MODELS, PROVE, RUN, Panels
 
@@ -65,3 +76,8 @@ files = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Candle fi
 files.command("import")(candles.import_files)
 files.command()(candles.check)
 app.add_typer(files, name="candles", rich_help_panel=LEARN)
+
+service = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="As a system service.")
+service.callback()(lambda: None)
+service.command()(system.install)
+app.add_typer(service, name="systemd", rich_help_panel=RUN)

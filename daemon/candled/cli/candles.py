@@ -35,7 +35,11 @@ def fetch(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a venue's history into a candle file, or what is missing at the file's end."""
+    """Fetch a venue's history into a candle file, or what is missing at the file's end.
+
+    Example: candled fetch --exchange binance-spot --symbol BTCUSDT --interval 1h
+    --since 2022-01-01 --out BTCUSDT_1h.csv.gz
+    """
     from candled.offline.fetch import run_fetch
     from candled.offline.fetched import FetchOptions
 

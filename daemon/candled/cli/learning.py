@@ -97,7 +97,11 @@ def train(
         bool, typer.Option(help="Fold a temperature, fitted out of sample, into the trees.")
     ] = True,
 ) -> None:
-    """Train a model and judge it by what it had not seen; write a bundle with its evidence."""
+    """Train a model and judge it by what it had not seen; write a bundle with its evidence.
+
+    Example: candled train --candles BTCUSDT_1h.csv.gz --symbol BTCUSDT --interval 1h
+    --out models/BTCUSDT_1h
+    """
     from candled.offline.training import TrainOptions, train_bundle
 
     options = TrainOptions(

@@ -14,7 +14,13 @@ def run(
     *,
     config: ConfigOption = CONFIG,
 ) -> None:
-    """Run the daemon until SIGTERM or Ctrl+C."""
+    """Run the daemon until SIGTERM or Ctrl+C.
+
+    Ends with 0 after it has drained, 75 when starting again may help (disk full, journal in use),
+    78 when a person must change the configuration, 70 when the journal is damaged.
+
+    Example: candled run --config /etc/candled/config.toml
+    """
     from candled.compose import run_daemon
 
     run_daemon(config)
@@ -24,6 +30,8 @@ def check(*, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None
     """Check configuration, bundles, state, broker and exchanges; name every problem.
 
     Ends with 0 when `run` would do well, else with the code that it would end with.
+
+    Example: candled check --json
     """
     from candled.check import check_all
 
@@ -41,7 +49,12 @@ def demo(
     speed: Annotated[float, typer.Option(help="Bars a second.", min=0.1, max=1000)] = 20.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the whole main job on this machine: exchange, training, daemon, broker, signals."""
+    """Show the whole main job on this machine: exchange, training, daemon, broker, signals.
+
+    Ends with 1 when a bar was not decided or a signal was lost.
+
+    Example: candled demo --bars 60 --symbols 2
+    """
     from candled.demo import DemoOptions, run_demo
 
     options = DemoOptions(
@@ -77,7 +90,10 @@ def simulate(
         typer.Option(help="What goes wrong meanwhile (docs/simulator.md).", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Play candles as a venue would, websocket and REST on one loopback port."""
+    """Play candles as a venue would, websocket and REST on one loopback port.
+
+    Example: candled simulate --port 8090 --symbols BTCUSDT --speed 3600 --start-at 3000
+    """
     from candled.simulate import SimulationOptions, run_simulator
 
     run_simulator(

@@ -118,7 +118,12 @@ def tail(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show signals, corrections and halts as bots are told them, until Ctrl+C."""
+    """Show signals, corrections and halts as bots are told them, until Ctrl+C.
+
+    Ends with 0, or with 75 when there is no broker.
+
+    Example: candled tail --since 0 --stream binance/BTCUSDT/1h
+    """
     from candled.tail import TailOptions, run_tail
 
     options = TailOptions(

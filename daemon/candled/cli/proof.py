@@ -54,6 +54,8 @@ def verify(
     """Prove that features and model are causal and the same everywhere; or check a daemon's work.
 
     Ends with 65 when a single bit differs.
+
+    Example: candled verify --live state --config config.toml
     """
     from candled.errors import Exit
     from candled.offline.verification import verify_candles, verify_live
