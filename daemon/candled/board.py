@@ -22,6 +22,7 @@ class Board:
         self._wall_ms = wall_ms
         self._problems: dict[str, str] = {}
         self._remarks: dict[str, str] = {}
+        self._well: set[str] = set()  # parts that have been well at least once
         self._health = Health(ServiceState.ONLINE, (), wall_ms())
         self._changed = asyncio.Event()
         self._failure: str | None = None
@@ -40,7 +41,13 @@ class Board:
 
     def report(self, part: str, problem: str | None) -> None:
         """Say what is wrong with `part`, or None when it is well."""
+        if problem is None:
+            self._well.add(part)
         self._put(self._problems, part, problem)
+
+    def has_been_well(self, part: str) -> bool:
+        """Whether `part` has said at least once that it is well."""
+        return part in self._well
 
     def remark(self, part: str, remark: str | None) -> None:
         """Say what people should know of `part`, or None; it does not degrade the service."""

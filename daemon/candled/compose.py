@@ -33,12 +33,13 @@ from candled.core.model import Model
 from candled.journal import Journal, open_journal
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
-from candled.outlets import Outlook, mqtt_settings, sinks_of
+from candled.outlets import Outlook, info_of, mqtt_settings, sinks_of
 from candled.ports import Clock, Feed
 from candled.service import Service
 from candled.tally import Tally
 from candled.targets import require_targets
 from candled.telling import Teller
+from candled.window import Behind, page_problems, window_of
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
@@ -103,7 +104,7 @@ def load_lanes(config: Config, source: Path) -> list[Lane]:
 
     Raises ConfigError with every bundle and stream that does not fit.
     """
-    problems = venue_problems(config)
+    problems = venue_problems(config) + page_problems(config)
     bundles = _load_bundles(config, problems)
     lanes = []
     for index, part in enumerate(config.streams):
@@ -202,6 +203,8 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     journal = open_journal(config.state.path)
     try:
         sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))
+        info = info_of(config, lanes, journal.epoch)
+        watchers = window_of(config, Behind(lanes, info, sinks, board))
     except BaseException:
         journal.close()
         raise
@@ -215,6 +218,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         tell=Teller(board, tally.met),
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
+        watchers=watchers,
     )
     return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
 

@@ -68,7 +68,8 @@ Observer = Callable[[Sequence[Entry], BatchTimes], None]
 class Service:
     """Runs the pipeline until it is told to stop.
 
-    `keep_ms` is how long the journal keeps what is delivered; None: for ever.
+    `keep_ms` is how long the journal keeps what is delivered; None: for ever. `watchers` follow the
+    journal as sinks do, but only look: nothing waits for them.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Service:
         observer: Observer | None = None,
         on_ready: Callable[[], None] | None = None,
         keep_ms: int | None = None,
+        watchers: Sequence[Sink] = (),
     ) -> None:
         self._engine = engine
         self._journal = journal
@@ -93,6 +95,7 @@ class Service:
         self._observer = observer
         self._on_ready = on_ready
         self._keep_ms = keep_ms
+        self._watchers = watchers
         self._clocks: Mapping[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
         self._inbox = Inbox()
 
@@ -117,6 +120,10 @@ class Service:
                 )
                 for feed in self._feeds
             ]
+            watchers = [
+                start(f"watcher {one.name}", partial(one.run, self._journal, self._board))
+                for one in self._watchers
+            ]
             decider = start("decider", self._decide_for_ever)
             helpers = [
                 start("health", self._log_health),
@@ -128,7 +135,7 @@ class Service:
             log.info("stopping")
             await _end(feeds)
             await self._drain()
-            await _end([decider, *helpers, *sinks])
+            await _end([decider, *helpers, *sinks, *watchers])
         log.info("stopped", decisions=self._journal.last_position)
 
     async def _watched(self, part: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -22,9 +22,9 @@ import msgspec
 
 from candled.core.bar import Stream
 from candled.core.decision import Side, Target
+from candled.core.single import shortest
 from candled.ports import Clock, Entry, ServiceState, StreamHealth, StreamState
 from candled_adapters.sinks.mqtt_messages import Message
-from candled_adapters.sinks.payload import shortest
 
 _TOPIC: Final = "ML_SIGNALS"
 

@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
 from candled.core import regime
 from candled.core.bar import iso
 from candled.core.decision import Evidence, Probabilities, Side, Target
 from candled.core.model import Model
+from candled.core.single import shortest
 from candled.ports import Entry, Health, Notice, StreamHealth
 from candled_adapters.protocol.shapes import (
     Correction,
@@ -39,17 +39,6 @@ encode: Final = msgspec.json.Encoder().encode
 
 _SIGNAL_SIDES: Final[dict[Side, SignalSide]] = {Side.LONG: "long", Side.SHORT: "short"}
 _iso = lru_cache(maxsize=1024)(iso)  # a thousand streams close at the same moment
-
-
-def shortest(value: float) -> float:
-    """Return the double with the shortest text that still reads back as this float32.
-
-    0.6122999787330627 becomes 0.6123. A value that is not a float32, or whose short text would
-    come back as another one, is returned as it is.
-    """
-    single = np.float32(value)
-    short = float(str(single))
-    return short if single == value and np.float32(short) == single else value
 
 
 def signal(entry: Entry, epoch: str, now_ms: int, *, withdrawn: bool = False) -> bytes:

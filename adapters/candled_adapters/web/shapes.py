@@ -119,6 +119,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     challenger: str | None = None
     """Digest of the model that runs beside it in the shadow."""
     challenger_record: Record | None = None
+    signal_taken_back: bool = False
+    """Whether a correction has taken the newest signal back."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,9 +18,10 @@ from candled.config.tables import (
     PolicyConfig,
     StateConfig,
     StreamConfig,
+    WebConfig,
     WebhookConfig,
 )
-from candled.config.values import CREDENTIAL, SecretPlace
+from candled.config.values import CREDENTIAL, SecretPlace, split_address
 
 __all__ = [
     "CREDENTIAL",
@@ -37,7 +38,9 @@ __all__ = [
     "SecretPlace",
     "StateConfig",
     "StreamConfig",
+    "WebConfig",
     "WebhookConfig",
     "load_config",
     "rooted",
+    "split_address",
 ]

@@ -19,6 +19,7 @@ from candled.config.values import (
     regime_preset,
     rest_base,
     topic_level,
+    web_address,
     websocket_base,
 )
 
@@ -64,6 +65,15 @@ class MqttConfig(_Part):
     """Answer who asks for signals that it missed."""
     signing_key_file: SecretPlace | None = None
     """Private key that every message is signed with; made by `candled keys make`."""
+
+
+class WebConfig(_Part):
+    """[web] The window on loopback: health, metrics, JSON and the live page."""
+
+    listen: Annotated[str, AfterValidator(web_address)] = "127.0.0.1:8780"
+    """Address and port of loopback; port 0 takes any free one, which the log names; "": off."""
+    page: bool = False
+    """Serve the live page, too; needs the extra `page`."""
 
 
 class ModelsConfig(_Part):
@@ -228,6 +238,7 @@ class Config(_Part):
     state: StateConfig = StateConfig()
     mqtt: MqttConfig = MqttConfig()
     models: ModelsConfig = ModelsConfig()
+    web: WebConfig = WebConfig()
     hummingbot: HummingbotConfig = HummingbotConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,6 +15,7 @@ from candled.core.regime import regime_rule
 
 #: What a place of a secret begins with when it is not a file's path; see `candled.secret`.
 CREDENTIAL: Final = "credential:"
+_NO_PORT: Final = 65_536
 
 
 def interval_name(name: str) -> str:
@@ -76,6 +78,37 @@ def mqtt_url(url: str) -> str:
         raise ValueError("must end after the port")
     _ = parts.port  # raises ValueError for a port that is none
     return url
+
+
+def web_address(address: str) -> str:
+    """Take an address and port on loopback, or nothing."""
+    if not address:
+        return address
+    host, port = split_address(address)
+    if port is None or not (host == "localhost" or _is_loopback(host)):
+        raise ValueError(
+            'must be a port on this machine\'s loopback, e.g. 127.0.0.1:8780, or "" for none; to '
+            "look from elsewhere use ssh -L or a reverse proxy: docs/page.md"
+        )
+    return address
+
+
+def split_address(address: str) -> tuple[str, int | None]:
+    """Split HOST:PORT, where an IPv6 host has brackets; the port is None where it is none."""
+    host, _, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        return host, None
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else _NO_PORT
+    return host, number if number < _NO_PORT else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def pair_name(name: str) -> str:

@@ -24,7 +24,9 @@ from candled.journal.database import (
     told,
 )
 from candled.journal.looking import Look
+from candled.journal.rows import bars_of
 from candled.journal.schema import REFUSED_SINCE, SUMMED_SINCE
+from candled.ports import Entry
 
 _ALL = -1  # of SQLite's LIMIT
 
@@ -73,6 +75,31 @@ class JournalReader:
         """
         entries = self._look().entries(statements.ENTRIES_OF_STREAM, (self._key(stream),))
         return list({entry.decision.bar_open: entry.decision for entry in entries}.values())
+
+    def past(self, stream: Stream, count: int, since: int | None) -> tuple[Bars, list[Entry]]:
+        """Return at most `count` newest bars, of those that open at `since` (UTC ms) or later.
+
+        And the entries about them, by bar and revision. They are read first: each has its bar then.
+        """
+        look, key = self._look(), self._key(stream)
+        rows = self.rows(statements.NTH_NEWEST_BAR, (key, count - 1))
+        first = max(rows[0][0] if rows else 0, since or 0)
+        entries = look.entries(statements.ENTRIES_FROM_BAR, (key, first))
+        return bars_of(look.table(key, statements.BARS_FROM, (first,))), entries
+
+    def newest_signal(self, stream: Stream) -> tuple[Entry, Entry] | None:
+        """Return a stream's newest signal, and the newest decision about its bar; None: none."""
+        look, key = self._look(), self._key(stream)
+        found = look.entries(statements.NEWEST_SIGNAL, (key,))
+        if not found:
+            return None
+        bar_open = found[0].decision.bar_open
+        return found[0], look.entries(statements.ENTRIES_OF_BAR, (key, bar_open))[-1]
+
+    def closes(self, stream: Stream, count: int) -> list[tuple[int, float]]:
+        """Return open time (UTC ms) and close of at most `count` newest bars, oldest first."""
+        bars = self._look().newest_bars(self._key(stream), count)
+        return list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
 
     def refused(self) -> list[Refused]:
         """Return what sinks gave up for good, by sink and position."""

@@ -57,6 +57,8 @@ DECIDED_BARS: Final = "SELECT bar_open FROM decisions WHERE stream = ? AND bar_o
 FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND bar_open >= ?"
 #: Of each slot the newest comes last.
 ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
+ENTRIES_OF_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open = ? ORDER BY revision"
+NEWEST_SIGNAL: Final = f"{_ENTRIES} stream = ? AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
 ENTRIES_OF_STREAM: Final = f"{_ENTRIES} stream = ? ORDER BY bar_open, revision"
 
 SET_STREAM: Final = (
