@@ -1,8 +1,8 @@
 """The demo: the whole main job on one machine, with nothing set up before.
 
 A broker, a simulated exchange on loopback, a model trained on the spot, the daemon as a process of
-its own, and a subscriber that counts what it gets. All candles are synthetic unless a file is
-given. Nothing here is part of the live process.
+its own with its live page, and a subscriber that counts what it gets. All candles are synthetic
+unless a file is given. Nothing here is part of the live process.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
+import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +36,7 @@ from candled_adapters.protocol.shapes import Signal
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
 from candled_adapters.subscriber import Heard, Signals
+from candled_adapters.web.files import chart_script
 
 _TRAIN_BARS: Final = 2_000  # also the history that the daemon asks the venue for
 _LEAST_BARS: Final = 1_000
@@ -54,6 +58,8 @@ class DemoOptions:
     seed: int
     candles: Path | None
     bars_per_second: float
+    linger_s: float = 0.0
+    """How long everything stays up after the last bar, to look at the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,10 @@ class DemoSummary:
     p50_latency_ms: float | None
     """From the receipt of a bar's frame to the broker's acknowledgement of its signal."""
     p99_latency_ms: float | None
+    page: str | None
+    """Address of the live page, while it ran; without the extra `page`, of what it would show."""
+    first_signal_s: float | None
+    """From the start of the command to the first signal that the subscriber received."""
 
     @property
     def whole(self) -> bool:
@@ -144,7 +154,8 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         config.write_text(_config(stage, simulator, broker.url, bundle), encoding="utf-8")
         audience = _Audience(console, broker.url)
         async with audience.listening():
-            said = await _run_daemon(config, simulator)
+            guide = _Guide(console)
+            said = await _run_daemon(config, simulator, guide, options.linger_s)
             entries = _read_journal(folder / "state")
             signals = {entry.decision.id for entry in entries if entry.seq is not None}
             await audience.until_heard(signals)
@@ -160,6 +171,8 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         lost=len(signals - audience.heard),
         p50_latency_ms=said.get("latency_p50_ms"),
         p99_latency_ms=said.get("latency_p99_ms"),
+        page=guide.address,
+        first_signal_s=audience.first_s,
     )
 
 
@@ -188,6 +201,10 @@ url = "{broker_url}"
 decisions = ""
 format = "json"
 
+[web]
+listen = "127.0.0.1:0"
+page = {json.dumps(chart_script() is not None)}
+
 [exchanges.demo]
 dialect = "binance-spot"
 ws_url = "{simulator.ws_url}"
@@ -208,6 +225,7 @@ class _Audience:
 
     def __init__(self, console: Console, url: str) -> None:
         self.heard: set[str] = set()
+        self.first_s: float | None = None
         self.signals = Signals(url, client_id="demo", since=0, durable=False)
         self._console = console
         self._more = asyncio.Event()
@@ -227,6 +245,8 @@ class _Audience:
     async def _listen(self) -> None:
         async for event in self.signals:
             if isinstance(event, Heard):
+                if self.first_s is None:
+                    self.first_s = round(_age_s(), 1)
                 self.heard.add(event.signal.id)
                 self._more.set()
                 self._console.print(_line(event.signal), highlight=False)
@@ -250,17 +270,67 @@ def _line(signal: Signal) -> str:
     )
 
 
-async def _run_daemon(config: Path, simulator: Simulator) -> dict[str, Any]:
+def _age_s() -> float:
+    """Return how long ago this command was started, its interpreter's own start included."""
+    fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+
+
+class _Guide:
+    """Says where to look, as soon as the daemon says where its window is."""
+
+    def __init__(self, console: Console) -> None:
+        self.address: str | None = None
+        self._console = console
+
+    def __call__(self, entry: dict[str, Any]) -> None:
+        """Look at a line of the daemon's log."""
+        if entry.get("event") != "web" or "address" not in entry:
+            return
+        self.address = str(entry["address"])
+        if chart_script():
+            self._console.print(f"[bold]live page {self.address}[/]", highlight=False)
+        else:
+            self.address += "api/overview"
+            self._console.print(f"state {self.address} (for the page install candled[page])")
+
+    async def linger(self, seconds: float, ended: asyncio.Task[Any]) -> None:
+        """Leave everything up for a while, or until Ctrl+C or the daemon's end."""
+        if seconds <= 0 or ended.done():
+            return
+        self._console.print(f"all bars played; everything stays for {seconds:g} s (Ctrl+C ends it)")
+        with _interrupts() as interrupted:
+            waiting = asyncio.create_task(interrupted.wait())
+            await asyncio.wait({waiting, ended}, timeout=seconds, return_when="FIRST_COMPLETED")
+            waiting.cancel()
+
+
+@contextmanager
+def _interrupts() -> Iterator[asyncio.Event]:
+    """Have Ctrl+C set an event for the length of the block."""
+    loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGINT, interrupted.set)
+    try:
+        yield interrupted
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _run_daemon(
+    config: Path, simulator: Simulator, guide: _Guide, linger_s: float
+) -> dict[str, Any]:
     """Run the daemon until the last bar has been played; return the summary that it logs."""
     daemon = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "candled", "run", "--config", str(config),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert daemon.stderr is not None  # noqa: S101 - it was asked for
-    reader = asyncio.create_task(_summary_in(daemon.stderr))
+    reader = asyncio.create_task(_summary_in(daemon.stderr, guide))
     over = asyncio.create_task(simulator.finished.wait())
     try:
         await asyncio.wait({over, reader}, return_when=asyncio.FIRST_COMPLETED)
+        await guide.linger(linger_s, reader)
         if daemon.returncode is None:
             daemon.terminate()
         async with asyncio.timeout(_STOP_SECONDS):
@@ -276,7 +346,9 @@ async def _run_daemon(config: Path, simulator: Simulator) -> dict[str, Any]:
     return said
 
 
-async def _summary_in(stream: asyncio.StreamReader) -> dict[str, Any]:
+async def _summary_in(
+    stream: asyncio.StreamReader, also: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Read the daemon's log to its end; return the summary line, repeat what is not JSON."""
     found: dict[str, Any] = {}
     async for line in stream:
@@ -285,6 +357,7 @@ async def _summary_in(stream: asyncio.StreamReader) -> dict[str, Any]:
         except ValueError:
             sys.stderr.write(line.decode(errors="replace"))
             continue
+        also(entry)
         if entry.get("event") == "summary":
             found = entry
         elif entry.get("level") in ("error", "critical"):
