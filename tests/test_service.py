@@ -45,6 +45,7 @@ from candled.ports import (
 from candled.service import BatchTimes, Service
 from candled.tally import Tally
 from candled.telling import Teller
+from candled_adapters.web.files import chart_script
 from candles import candles
 from fakes import FixedClock, until
 from models import bundle, lane
@@ -717,6 +718,7 @@ FORBIDDEN = {
     "candled.offline",
     "candled_adapters.artifacts.notebook",
     "candled_adapters.artifacts.inert_pickle",
+    "lightweight_charts",
 }
 
 LIVE = """
@@ -752,6 +754,8 @@ def live_modules(folder: Path, dialect: str, symbol: str) -> set[str]:
         f"""
         mqtt.url = "mqtt://127.0.0.1:9"
         log.decisions = "decisions.jsonl"
+        web.listen = "127.0.0.1:0"
+        web.page = {str(chart_script() is not None).lower()}
         [exchanges.binance]
         dialect = "{dialect}"
         ws_url = "ws://127.0.0.1:9"
