@@ -30,16 +30,17 @@ from candled.core.decision import Policy
 from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
 from candled.core.model import Model
+from candled.gauges import Instruments, exposition_of, sources_of
 from candled.journal import Journal, open_journal
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, info_of, mqtt_settings, sinks_of
-from candled.ports import Clock, Feed
+from candled.ports import Clock, Feed, Sink
 from candled.service import Service
 from candled.tally import Tally
 from candled.targets import require_targets
 from candled.telling import Teller
-from candled.window import Behind, page_problems, window_of
+from candled.window import Behind, champions, page_problems, window_of
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
@@ -64,6 +65,7 @@ class Daemon:
     journal: Journal
     board: Board
     tally: Tally
+    watch: LoopWatch
 
 
 def run_daemon(path: Path) -> None:
@@ -89,14 +91,13 @@ async def _serve(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watch = LoopWatch()
-    watching = loop.create_task(watch.run(), name="loopwatch")
+    watching = loop.create_task(daemon.watch.run(), name="loopwatch")
     try:
         await daemon.service.run(stop)
     finally:
         watching.cancel()
     notify("STOPPING=1")
-    log.info("summary", **asdict(daemon.tally.summary(watch.lateness())))
+    log.info("summary", **asdict(daemon.tally.summary(daemon.watch.lateness())))
 
 
 def load_lanes(config: Config, source: Path) -> list[Lane]:
@@ -192,7 +193,7 @@ def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> l
 def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
     board = Board(lambda: time.time_ns() // 1_000_000)
-    tally = Tally()
+    tally, watch = Tally(), LoopWatch()
     feeds = [
         _feed(name, config.exchanges[name])
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
@@ -204,7 +205,8 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     try:
         sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))
         info = info_of(config, lanes, journal.epoch)
-        watchers = window_of(config, Behind(lanes, info, sinks, board))
+        instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
+        watchers = _watchers(config, Behind(lanes, info, sinks, board), instruments)
     except BaseException:
         journal.close()
         raise
@@ -220,7 +222,17 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         keep_ms=config.state.keep_days * DAY or None,
         watchers=watchers,
     )
-    return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
+    return Daemon(
+        config=config, service=service, journal=journal, board=board, tally=tally, watch=watch
+    )
+
+
+def _watchers(config: Config, behind: Behind, instruments: Instruments) -> list[Sink]:
+    """Return who only looks: the window, if there is one, and in it what is counted."""
+    if not config.web.listen:
+        return []
+    figures = sources_of(behind, instruments, cards=champions(config, behind.lanes))
+    return window_of(config, behind, metrics=exposition_of(figures))
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

@@ -165,6 +165,10 @@ class Journal:
         """Record that `sink` gave up the entry at `position` for good; see `settle`."""
         self._deliveries.refuse(sink, position, reason, self._wall_ms())
 
+    def refused(self, sink: str) -> int:
+        """Return how many entries `sink` gave up since the start."""
+        return self._deliveries.refused[sink]
+
     def settle(self) -> str | None:
         """Write marks and refusals that could not be written; return why it cannot be done now."""
         return self._deliveries.settle()
