@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -40,6 +40,9 @@ matrix: $(VENV)/.dev ## every venue against every misbehaviour, as a table
 
 protocol: $(VENV)/.dev ## the schemas of what is said over MQTT, written anew into docs/protocol
 	$(BIN)/python -m candled_adapters.protocol.schema docs/protocol
+
+metrics: $(VENV)/.dev ## the table of all figures, written anew into docs/metrics.md
+	$(BIN)/python -m candled_adapters.web.metrics_table docs/metrics.md
 
 unit: $(VENV)/.dev systemd ## the systemd units, judged by systemd itself: valid, and exposed by 1.5 at most
 	@mkdir -p build/unit

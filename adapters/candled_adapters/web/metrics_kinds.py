@@ -15,10 +15,18 @@ from typing import Final, Literal
 from candled.core.bar import Stream
 from candled.core.decision import Reason, Side
 from candled.core.track import Standing, StreamDrift, Track
-from candled.figures import Spread, StreamCounts
-from candled.ports import Act, ServiceState, StreamState
+from candled.figures import Met, Spread, StreamCounts
+from candled.ports import Act, Hazard, ServiceState, StreamState
 from candled_adapters.web.metrics_facts import Disk, Labels, Moment
 from candled_adapters.web.shapes import Card
+
+#: Told from the start, as 0: a rise from nothing is none to Prometheus.
+_ALERTED: Final = (
+    (Hazard.DRIFT, Act.FLAG),
+    (Hazard.CLAIM_BROKEN, Act.FLAG),
+    (Hazard.MODEL_EXPIRED, Act.FLAG),
+    (Hazard.CLOCK_SKEW, Act.DEGRADE),
+)
 
 Rows = Iterable[tuple[Labels, float | Spread]]
 _STREAM: Final = ("exchange", "symbol", "interval")
@@ -165,7 +173,8 @@ def _stages(moment: Moment) -> Rows:
 
 
 def _incidents(moment: Moment) -> Rows:
-    met = moment.sources.counted.met_so_far()
+    met: dict[Met, int] = {(name, *what): 0 for name in moment.venue_ms for what in _ALERTED}
+    met.update(moment.sources.counted.met_so_far())
     return [((exchange, hazard, act), count) for (exchange, hazard, act), count in met.items()]
 
 
