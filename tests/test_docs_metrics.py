@@ -216,6 +216,17 @@ def test_a_rule_is_about_what_there_is_and_says_what_to_do(rule: dict[str, Any])
     assert names <= labels | (set() if by else TARGET)
 
 
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_what_rises_in_a_rule_is_told_from_the_start(rule: dict[str, Any]):
+    """Prometheus sees no rise in what was not there before: a new daemon tells all of it, as 0."""
+    fresh = values(Metrics(sources([BTC])).registry.collect())
+    for name, inside in re.findall(r"increase\((\w+)\{?([^}\[]*)\}?\[", rule["expr"]):
+        wanted = set(re.findall(r'(\w+)="([^"]*)"', inside))
+        found = [value for (n, key), value in fresh.items() if n == name and wanted <= set(key)]
+        assert found, f"{name} {wanted}"
+        assert set(found) == {0}
+
+
 @needs_promtool
 def test_prometheus_itself_takes_the_rules_and_the_dashboard(tmp_path: Path):
     """Every expression is one, variables replaced; the rules are valid as they stand."""
@@ -230,8 +241,6 @@ def test_prometheus_itself_takes_the_rules_and_the_dashboard(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
-
-SECONDS_A_STEP = 60
 
 #: Alert -> series, its values minute by minute, and when (minutes) it must be silent and must fire.
 PLAYED: dict[str, tuple[dict[str, str], int, int]] = {

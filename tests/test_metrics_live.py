@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -37,6 +39,19 @@ PATIENCE_S = 30.0
 NOTICED_S = 5.0
 
 pytestmark = needs_mosquitto
+
+BUILT = """
+import sys
+from pathlib import Path
+from candled.compose import build, load_lanes
+from candled.config import load_config
+
+path = Path(sys.argv[1])
+config = load_config(path)
+daemon = build(config, load_lanes(config, path))
+daemon.journal.close()
+print("prometheus_client" in sys.modules, daemon.tally.summary().decisions)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,3 +292,25 @@ def test_both_formats_of_a_life_parse_and_hold_every_figure(lived: Lived):
     names = {kind.name.removesuffix("_total") for kind in KINDS}
     assert {name for name in plain if name.startswith("candled_")} == names
     assert {name for name in opened if name.startswith("candled_")} == names
+
+
+def test_without_a_window_no_figures_are_made(tmp_path: Path):
+    """A daemon that shows nothing loads no client library, and counts for its summary alone."""
+    bundle(tmp_path / "model")
+    config = tmp_path / "config.toml"
+    config.write_text("""
+web.listen = ""
+mqtt.url = "mqtt://127.0.0.1:9"
+log.decisions = ""
+[exchanges.binance]
+dialect = "binance-spot"
+[[streams]]
+exchange = "binance"
+symbols = ["BTCUSDT"]
+interval = "1h"
+bundle = "model"
+""")
+    command = [sys.executable, "-c", BUILT, str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "0"]

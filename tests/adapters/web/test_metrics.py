@@ -34,6 +34,11 @@ from candled_adapters.web.metrics_kinds import KINDS
 from journals import BTC, ETH, START
 
 HOSTILE = st.text(min_size=1, max_size=12).filter(lambda text: text.isprintable() or "\n" in text)
+WORDS = st.one_of(st.text(max_size=8), st.sampled_from(["2.0.0", "0.0.1", "values", "x.y"]))
+ACCEPTED = st.builds(
+    "{}; version={}; escaping={}, text/plain; version={}".format,
+    st.sampled_from(["application/openmetrics-text", "text/plain"]), WORDS, WORDS, WORDS,
+)  # fmt: skip
 NO_TIMES = BatchTimes(0, 0, 0, 0)
 
 
@@ -84,7 +89,7 @@ def test_a_scraper_gets_the_format_that_it_asks_for():
 
 
 @settings(max_examples=60, deadline=None)
-@given(accept=st.text(max_size=80))
+@given(accept=st.one_of(st.text(max_size=80), ACCEPTED))
 def test_whatever_a_client_accepts_it_gets_a_text(accept: str):
     """Nothing of a request can break the text, or come back in the content type."""
     text, content_type = asyncio.run(Metrics(sources([])).exposition(accept))
@@ -200,6 +205,15 @@ def test_the_service_is_told_as_it_stands():
     assert of(found, "candled_mqtt_connected") == 0
     assert of(found, "candled_refused_total", sink="mqtt") == 3
     assert of(found, "candled_state_free_bytes") is None
+
+
+def test_a_broker_is_there_when_it_is_whatever_else_is_wrong():
+    """A service that is degraded by a stream publishes as before; a broker's problem is its own."""
+    health = Health(ServiceState.DEGRADED, ("binance/BTCUSDT/1h: holding",), START)
+    found = look(Metrics(sources([], health=lambda: health)))
+    assert of(found, "candled_mqtt_connected") == 1
+    found = look(Metrics(sources([], problem={"log": "disk full"}.get)))
+    assert of(found, "candled_mqtt_connected") == 1
 
 
 def test_a_stream_is_told_as_it_stands():
