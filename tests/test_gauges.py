@@ -46,7 +46,7 @@ def board() -> Board:
 
 def told(tmp_path: Path, journal, watched: Board, watch: LoopWatch) -> dict:
     instruments = Instruments(Tally(), watch, journal, lambda _: FixedClock(START), tmp_path)
-    asked = sources_of(behind(watched), instruments, (), watchdog_beats=lambda: 7)
+    asked = sources_of(behind(watched), instruments, watchdog_beats=lambda: 7)
     return own(values(Metrics(asked).registry.collect()))
 
 
@@ -130,7 +130,7 @@ def test_a_text_can_be_had_through_the_seat(tmp_path: Path):
     instruments = Instruments(
         Tally(), LoopWatch(), MemoryOutbox(), lambda _: FixedClock(START), tmp_path
     )
-    asked = sources_of(behind(watched), instruments, (), backlog=dict, refused=dict)
+    asked = sources_of(behind(watched), instruments, backlog=dict, refused=dict)
     text, content_type = asyncio.run(exposition_of(asked)("text/plain"))
     assert content_type.startswith("text/plain")
     assert b'candled_build_info{python="' in text

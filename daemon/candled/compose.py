@@ -231,8 +231,9 @@ def _watchers(config: Config, behind: Behind, instruments: Instruments) -> list[
     """Return who only looks: the window, if there is one, and in it what is counted."""
     if not config.web.listen:
         return []
-    figures = sources_of(behind, instruments, cards=champions(config, behind.lanes))
-    return window_of(config, behind, metrics=exposition_of(figures))
+    cards = champions(config, behind.lanes)
+    figures = sources_of(behind, instruments, cards=lambda: cards)
+    return window_of(config, behind, cards=lambda: cards, metrics=exposition_of(figures))
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

@@ -22,7 +22,6 @@ from candled.tally import Tally
 from candled.window import Behind
 from candled_adapters.web.metrics_facts import Disk, Sources
 from candled_adapters.web.seat import Exposition
-from candled_adapters.web.shapes import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,9 @@ class Instruments:
 def sources_of(
     behind: Behind,
     instruments: Instruments,
-    cards: Sequence[Card],
     **more: Any,  # noqa: ANN401 - fields of Sources
 ) -> Sources:
-    """Return where the figures are read; `more` are further fields of it."""
+    """Return where the figures are read; `more` are further fields of it, or others."""
     board, journal, watch = behind.board, instruments.journal, instruments.watch
     streams = [lane.stream for lane in behind.lanes]
     sinks = [sink.name for sink in behind.sinks]
@@ -64,7 +62,6 @@ def sources_of(
         latest_beat_s=lambda: watch.longest_s,
         disk=lambda: disk_of(instruments.folder),
         ready=lambda: is_ready(board, streams),
-        cards=lambda: cards,
     )
     return replace(usual, **more)
 
