@@ -39,6 +39,8 @@ class Outcome:
     """Open time of the bar at whose close all of this was known (UTC ms)."""
     evidence: Evidence | None
     """What the signal claimed."""
+    taken_back: bool = False
+    """Whether a correction took the signal back: it is then no part of any record."""
 
 
 class Standing(StrEnum):

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
+from candled.core.track import Outcome
 from candled.journal import statements
 from candled.journal.database import (
     FILE,
@@ -24,9 +25,10 @@ from candled.journal.database import (
     told,
 )
 from candled.journal.looking import Look
-from candled.journal.schema import REFUSED_SINCE, SUMMED_SINCE
+from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SUMMED_SINCE
 
 _ALL = -1  # of SQLite's LIMIT
+_EVER = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,12 @@ class JournalReader:
         """
         entries = self._look().entries(statements.ENTRIES_OF_STREAM, (self._key(stream),))
         return list({entry.decision.bar_open: entry.decision for entry in entries}.values())
+
+    def outcomes(self, stream: Stream) -> list[Outcome]:
+        """Return what became of a stream's signals, challengers' too, oldest first."""
+        if self._version() < OUTCOMES_SINCE:
+            return []
+        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), _EVER))
 
     def refused(self) -> list[Refused]:
         """Return what sinks gave up for good, by sink and position."""
