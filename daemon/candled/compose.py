@@ -31,6 +31,7 @@ from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.journal import Journal, open_journal
+from candled.ledger import Ledger, TrackSettings
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, mqtt_settings, sinks_of
@@ -63,6 +64,7 @@ class Daemon:
     journal: Journal
     board: Board
     tally: Tally
+    ledger: Ledger
 
 
 def run_daemon(path: Path) -> None:
@@ -200,23 +202,38 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     mqtt_settings(config)  # a missing secret is told before any state is made
     require_targets(config)
     journal = open_journal(config.state.path)
+    tell = Teller(board, tally.met)
     try:
         sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))
     except BaseException:
         journal.close()
         raise
+    ledger = Ledger(
+        journal,
+        tell=tell,
+        clock=_clock_of(clocks),
+        settings=TrackSettings(config.track.signals, config.track.alarm),
+        targets={lane.model.digest: lane.model.target for lane in lanes},
+    )
     service = Service(
         engine=Engine(lanes),
         journal=journal,
         feeds=feeds,
-        sinks=sinks,
+        sinks=[*sinks, ledger],
         board=board,
         observer=tally.durable,
-        tell=Teller(board, tally.met),
+        tell=tell,
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
     )
-    return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
+    return Daemon(
+        config=config,
+        service=service,
+        journal=journal,
+        board=board,
+        tally=tally,
+        ledger=ledger,
+    )
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

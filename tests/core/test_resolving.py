@@ -31,7 +31,7 @@ def test_every_rule_of_training_can_be_resolved():
     count=st.integers(1, 120),
     seed=st.integers(0, 1_000_000),
 )
-def test_a_row_alone_is_resolved_as_among_all(rule, lookahead, profit, stop, count, seed):
+def test_a_row_alone_is_resolved_as_among_all(*, rule, lookahead, profit, stop, count, seed):
     """Right, ending, gain and when they were known have the bits that whole columns have."""
     bars, params = jumpy(count, seed), LabelParams(lookahead, profit, stop)
     regime = np.random.default_rng(seed).integers(0, 3, count).astype(np.int8)

@@ -46,6 +46,11 @@ class Outcomes:
         """Return at most `limit` shadow signals of all streams after a position."""
         return self._look.shadows(statements.SHADOW_SIGNALS, (after, limit))
 
+    def newest_shadow(self, stream: Stream) -> Entry | None:
+        """Return the shadow signal about the newest bar of a stream; None without any."""
+        found = self._look.shadows(statements.NEWEST_SHADOW, (self._streams.of(stream).key,))
+        return found[0] if found else None
+
     def last_shadow(self) -> int:
         """Return the position of the newest shadow decision; 0 before the first."""
         ((last,),) = self._db.rows("SELECT coalesce(max(position), 0) FROM shadows")

@@ -76,6 +76,9 @@ UNRESOLVED_SIGNALS: Final = (
 )
 _SHADOWS: Final = "SELECT position, stream, bar_open, id, side, seq, entry, sum FROM shadows WHERE"
 SHADOW_SIGNALS: Final = f"{_SHADOWS} position > ? AND seq IS NOT NULL ORDER BY position LIMIT ?"
+NEWEST_SHADOW: Final = (
+    f"{_SHADOWS} stream = ? AND seq IS NOT NULL ORDER BY bar_open DESC, position DESC LIMIT 1"
+)
 UNRESOLVED_SHADOWS: Final = (
     f"{_SHADOWS} stream = ? AND position > ? AND seq IS NOT NULL"
     f" AND {_UNRESOLVED.format('shadows')} ORDER BY position LIMIT ?"
