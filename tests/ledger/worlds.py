@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from candled.core.bar import HOUR, Bar, Bars, Stream
@@ -27,6 +28,7 @@ from candled.core.touch import KINDS, outcomes
 from candled.core.track import Outcome
 from candled.journal import Journal, open_journal
 from candled.journal.rows import entry_of
+from candled.journal.sums import row_sum
 from candled.lab.rules import label_rule
 from candled.ledger import Ledger, TrackSettings
 from candled.ports import Entry, Incident
@@ -114,6 +116,22 @@ class World:
         made = [correction(again, entry.decision, entry.seq) for entry, again in corrected]
         event = BarRevised(stream, bar, 0, bar.close_time + 9_000)
         return self.journal.revise(event, bar, [one for one in made if one], event.received_ms)
+
+    def shadow(
+        self, bar: Bar, side: Side, position: int, *, stream: Stream = BTC, **fields: object
+    ) -> None:
+        """Store what a challenger decides about a bar."""
+        event = BarClosed(stream, bar, Source.WS, 0, bar.close_time + 12)
+        made = decision(event, side, **fields)
+        seq = position if side.is_signal else None
+        at = event.received_ms
+        entry = Entry(position, made, seq, position, Source.WS, 0, at, at)
+        key = self.journal._streams.of(stream).key
+        text = msgspec.json.encode(entry).decode()
+        cells = (position, key, made.bar_open, made.id, side.value, seq, text)
+        with self.journal._db.transaction():
+            sql = "INSERT INTO shadows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            self.journal._db.write(sql, [(*cells, row_sum(*cells))])
 
     # --- what is found
 

@@ -112,7 +112,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     share, z2 = hits / n, _Z * _Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))  # rounding
 
 
 def _mean(values: list[float]) -> float | None:
