@@ -20,11 +20,9 @@ from candled.journal.outcomes import Outcomes
 from candled.ledger import TrackSettings
 from candled.ports import Act, Hazard
 from journals import BTC, START
-from ledger.worlds import NOW, World, bar_at
+from ledger.worlds import FAST, NOW, World, bar_at
 from tapes import jumpy
 
-#: A file system in memory: thousands of commits wait for no disk. None: the usual place.
-FAST = next((place for place in ("/dev/shm",) if Path(place).is_dir()), None)  # noqa: S108
 PRICES = jumpy(200, 3)
 
 
