@@ -7,7 +7,7 @@ import csv
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from brokers import mosquitto, needs_mosquitto
 from candled.compose import build, load_lanes
 from candled.config import load_config
 from candled.core.bar import Bars, Stream
-from candled.core.decision import BarClosed, Side, Source, Target
+from candled.core.decision import BarClosed, Decision, Side, Source, Target
 from candled.core.engine import Engine, Lane
 from candled.core.labels import LabelParams
 from candled.core.track import Outcome
@@ -180,26 +180,33 @@ def _assert_journal_is_as_backtested(reader: JournalReader, found: Sequence[Outc
     assert reader.outcomes(BTC) == list(found)
 
 
+def _decided(bars: Bars, taken: Lane, first: int) -> Iterator[tuple[Decision, BarClosed]]:
+    engine = Engine([taken])
+    engine.warm(BTC, bars[:first], from_listing=False)
+    for bar in bars[first:]:
+        event = BarClosed(BTC, bar, Source.WS, 0, bar.close_time)
+        yield engine.decide([event])[0], event
+
+
 def _journalled(bars: Bars, taken: Lane, first: int) -> None:
     """Decide bars one by one into a journal beside a ledger, and compare."""
 
     async def life() -> None:
         with tempfile.TemporaryDirectory(dir=FAST) as folder:
             world = World(Path(folder))
-            engine = Engine([taken])
             world.history(bars[:first])
-            engine.warm(BTC, bars[:first], from_listing=False)
             made = []
-            for bar in bars[first:]:
-                event = BarClosed(BTC, bar, Source.WS, 0, bar.close_time)
-                decided = engine.decide([event])
-                world.journal.commit([event], decided, [event.received_ms])
-                made += decided
-                await world.settled()
-            assert len(world.found()) > 20
-            assert {one.side for one in world.found()} == {Side.LONG, Side.SHORT}
-            assert_as_backtested(world.found(), bars, made)
-            await world.end()
+            try:
+                for decided, event in _decided(bars, taken, first):
+                    world.journal.commit([event], [decided], [event.received_ms])
+                    made.append(decided)
+                    await world.settled()
+                found = world.found()
+            finally:
+                await world.end()
+        assert len(found) > 20
+        assert {one.side for one in found} == {Side.LONG, Side.SHORT}
+        assert_as_backtested(found, bars, made)
 
     asyncio.run(life())
 
@@ -216,4 +223,4 @@ def test_a_models_signals_end_as_backtested(rule: str):
 def test_real_signals_end_as_backtested():
     """On real candles, whose prices have gaps and ties, with the model's own target."""
     bars = real_candles()
-    _journalled(bars[20_000:21_900], lane(BTC, threshold=0.36), 1450)
+    _journalled(bars[7_600:9_350], lane(BTC, threshold=0.5), 1450)

@@ -20,10 +20,7 @@ from candled.journal.outcomes import Outcomes
 from candled.ledger import TrackSettings
 from candled.ports import Act, Hazard
 from journals import BTC, START
-from ledger.worlds import FAST, NOW, World, bar_at
-from tapes import jumpy
-
-PRICES = jumpy(200, 3)
+from ledger.worlds import FAST, NOW, PRICES, World, bar_at, flat_bar, soon
 
 
 class Play:
@@ -138,24 +135,12 @@ def lived(life, **settings):
     async def live() -> None:
         with tempfile.TemporaryDirectory(dir=FAST) as folder:
             world = World(Path(folder), TrackSettings(**settings))
-            await life(world)
-            await world.end()
+            try:
+                await life(world)
+            finally:
+                await world.end()
 
     asyncio.run(live())
-
-
-def flat_bar(hour, move=0.0):
-    """Return a bar around 100 that closes so many percent up."""
-    made = bar_at(hour, PRICES, 0)
-    close = 100.0 + move
-    return dataclasses.replace(
-        made, open=100.0, high=max(100.0, close), low=min(100.0, close), close=close
-    )
-
-
-def soon(**changed):
-    """Return the fields of a decision whose label looks one bar ahead."""
-    return {"target": Target(1, 1.0, 1.0), "regime": 0, **changed}
 
 
 async def _wrong(world, count, first=0):
@@ -263,6 +248,22 @@ def test_shadow_signals_have_outcomes_and_a_record_of_their_own():
         await world.kill()
         await world.settled()
         assert world.ledger.challenger_track(BTC) == rival
+
+    lived(life)
+
+
+def test_one_model_with_two_policies_has_two_records():
+    """What it says in the shadow, gated otherwise, is no part of what it is told to say."""
+
+    async def life(world: World) -> None:
+        for hour in range(6):
+            side = Side.LONG if hour % 2 else Side.FLAT
+            world.close(flat_bar(hour), side, **soon())
+            world.shadow(flat_bar(hour), Side.LONG, hour + 1, **soon(policy_digest="looser"))
+            await world.settled()
+        mine, shadow = world.ledger.track(BTC), world.ledger.challenger_track(BTC)
+        assert mine.model_digest == shadow.model_digest
+        assert (mine.n, shadow.n) == (2, 5)
 
     lived(life)
 

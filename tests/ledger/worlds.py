@@ -34,10 +34,12 @@ from candled.ledger import Ledger, TrackSettings
 from candled.ports import Entry, Incident
 from fakes import Board, FixedClock
 from journals import BTC, NAN, START, decided, rows
+from tapes import jumpy
 
 NOW = 1_900_000_000_000
 #: A file system in memory: thousands of commits wait for no disk. None: the usual place.
 FAST = next((place for place in ("/dev/shm",) if Path(place).is_dir()), None)  # noqa: S108
+PRICES = jumpy(200, 3)
 
 
 class World:
@@ -79,8 +81,6 @@ class World:
         if task:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            if not task.cancelled() and task.exception():
-                raise task.exception()
         self.journal.close()
 
     async def settled(self) -> None:
@@ -189,6 +189,7 @@ def resolution(bars: Bars, entry: Entry, entries: Iterable[Entry]) -> Outcome | 
         gross_pct=float(trade.gross_pct[row]),
         resolved_bar=int(bars.open_time[max(labels.ends[row], trade.bar[row])]),
         evidence=one.evidence,
+        policy_digest=one.policy_digest,
         taken_back=any(d.revision > one.revision and d.side is not one.side for d in later),
     )
 
@@ -198,3 +199,17 @@ def bar_at(hour: int, prices: Bars, row: int) -> Bar:
     opened = START + hour * HOUR
     cells = (float(getattr(prices, n)[row]) for n in ("open", "high", "low", "close"))
     return Bar(opened, *cells, 5.5, opened + HOUR - 1, 550.0, 9.0, NAN, NAN)
+
+
+def flat_bar(hour, move=0.0):
+    """Return a bar around 100 that closes so many percent up."""
+    made = bar_at(hour, PRICES, 0)
+    close = 100.0 + move
+    return dataclasses.replace(
+        made, open=100.0, high=max(100.0, close), low=min(100.0, close), close=close
+    )
+
+
+def soon(**changed):
+    """Return the fields of a decision whose label looks one bar ahead."""
+    return {"target": Target(1, 1.0, 1.0), "regime": 0, **changed}

@@ -88,16 +88,17 @@ class Outcomes:
 
     # --- what was told of them
 
-    def told(self, stream: Stream, model_digest: str) -> str:
+    def told(self, stream: Stream, model_digest: str, policy_digest: str) -> str:
         """Return what people were last told of a model's signals; empty when nothing was."""
-        key = _told_key(stream, model_digest)
+        key = _told_key(stream, model_digest, policy_digest)
         rows = self._db.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else ""
 
-    def note_told(self, stream: Stream, model_digest: str, what: str) -> None:
+    def note_told(self, stream: Stream, model_digest: str, policy_digest: str, what: str) -> None:
         """Note what people have been told of a model's signals."""
         with self._db.transaction():
-            self._db.write(statements.SET_META, [(_told_key(stream, model_digest), what)])
+            key = _told_key(stream, model_digest, policy_digest)
+            self._db.write(statements.SET_META, [(key, what)])
 
     # --- inside the transactions of others
 
@@ -111,5 +112,5 @@ class Outcomes:
         self._db.write(statements.FORGET_OUTCOME, [(name,) for name in replaced if name])
 
 
-def _told_key(stream: Stream, model_digest: str) -> str:
-    return f"told {stream.path} {model_digest}"
+def _told_key(stream: Stream, model_digest: str, policy_digest: str) -> str:
+    return f"told {stream.path} {model_digest} {policy_digest}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision, Evidence, Side, Target
@@ -16,12 +17,24 @@ from candled.core.track import Outcome, Track
 from candled.ledger.record import Record, TrackSettings
 
 
+class Who(NamedTuple):
+    """Whose signals a record is of: one model may be champion and, otherwise gated, challenger."""
+
+    model_digest: str
+    policy_digest: str
+
+    @classmethod
+    def of(cls, said: Decision | Outcome) -> Who:
+        """Return who made a decision, or the signal of an outcome."""
+        return cls(said.model_digest, said.policy_digest)
+
+
 @dataclass(slots=True)
 class Pending:
     """A signal without an outcome."""
 
     id: str
-    model_digest: str
+    who: Who
     bar_open: int
     bar_close: int
     revision: int
@@ -44,17 +57,16 @@ class Book:
     stream: Stream
     settings: TrackSettings
     pending: dict[str, Pending] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=dict)
-    """By model digest."""
-    champion: str | None = None
-    """Digest of the model that decided its newest bar."""
-    challenger: str | None = None
-    """Digest of the model whose shadow signal is the newest."""
+    records: dict[Who, Record] = field(default_factory=dict)
+    champion: Who | None = None
+    """Who made its newest decision."""
+    challenger: Who | None = None
+    """Whose shadow signal is the newest."""
     counted: int = 0
     next_due: int = 0
     _expected: int | None = None
     """When the bar after the newest one opens, if none is left out."""
-    _tracks: dict[str, Track] = field(default_factory=dict)
+    _tracks: dict[Who, Track] = field(default_factory=dict)
 
     @property
     def may_be_due(self) -> bool:
@@ -63,7 +75,7 @@ class Book:
 
     def follow(self, decision: Decision) -> None:
         """Take note of a decision: of a bar more, or of what corrects one."""
-        self.champion = decision.model_digest
+        self.champion = Who.of(decision)
         if decision.revision:
             return
         self.counted += 1
@@ -111,7 +123,7 @@ class Book:
         return Outcome(
             id=waiting.id,
             stream=self.stream,
-            model_digest=waiting.model_digest,
+            model_digest=waiting.who.model_digest,
             bar_open=waiting.bar_open,
             bar_close=waiting.bar_close,
             side=waiting.side,
@@ -122,6 +134,7 @@ class Book:
             resolved_bar=int(bars.open_time[made.known_at]),
             evidence=waiting.evidence,
             taken_back=waiting.taken_back,
+            policy_digest=waiting.who.policy_digest,
         )
 
     def drop(self, waiting: Pending) -> None:
@@ -150,29 +163,26 @@ class Book:
 
     def add(self, outcome: Outcome) -> bool:
         """Take an outcome into its record; False where that is not the next one."""
-        record = self.records.setdefault(outcome.model_digest, Record(self.settings))
+        record = self.records.setdefault(Who.of(outcome), Record(self.settings))
         if record.newest is not None and (outcome.bar_open, outcome.id) <= record.newest:
             return False
         record.add(outcome)
         self._tracks.clear()
         return True
 
-    def begin_records(self, records: Mapping[str, Record]) -> None:
-        """Take records that were made anew, by digest, as far as they are of models in use."""
+    def begin_records(self, records: Mapping[Who, Record]) -> None:
+        """Take records that were made anew, as far as they are of who is in use."""
         used = (self.champion, self.challenger)
-        self.records = {digest: record for digest, record in records.items() if digest in used}
+        self.records = {who: record for who, record in records.items() if who in used}
         self._tracks.clear()
 
-    def track(self, model_digest: str) -> Track:
-        """Return the record of a model's signals as it stands."""
-        found = self._tracks.get(model_digest)
+    def track(self, who: Who) -> Track:
+        """Return the record of one's signals as it stands."""
+        found = self._tracks.get(who)
         if found is None:
-            pending = sum(
-                waiting.model_digest == model_digest and not waiting.taken_back
-                for waiting in self.pending.values()
-            )
-            record = self.records.get(model_digest) or Record(self.settings)
-            found = self._tracks[model_digest] = record.track(self.stream, model_digest, pending)
+            pending = sum(p.who == who and not p.taken_back for p in self.pending.values())
+            record = self.records.get(who) or Record(self.settings)
+            found = self._tracks[who] = record.track(self.stream, who.model_digest, pending)
         return found
 
 
@@ -181,7 +191,7 @@ def _pending(decision: Decision, target: Target, *, shadow: bool) -> Pending:
     own = 0.0 if odds is None else odds.long if decision.side is Side.LONG else odds.short
     return Pending(
         id=decision.id,
-        model_digest=decision.model_digest,
+        who=Who.of(decision),
         bar_open=decision.bar_open,
         bar_close=decision.bar_close,
         revision=decision.revision,

@@ -20,7 +20,7 @@ from candled.core.decision import Target
 from candled.core.track import Outcome, Track
 from candled.journal import Journal, JournalUnavailableError
 from candled.journal.outcomes import BEGINNING
-from candled.ledger.book import Book, Pending
+from candled.ledger.book import Book, Pending, Who
 from candled.ledger.record import Record, TrackSettings
 from candled.ledger.words import broken_words, figures, mended_words
 from candled.ports import Act, Clock, Entry, Hazard, HealthBoard, Incident, Outbox
@@ -75,9 +75,9 @@ class Ledger:
     def challenger_track(self, stream: Stream) -> Track | None:
         """Return the record of a stream's challenger; None without shadow signals of one."""
         book = self._books.get(stream)
-        if book is None or book.challenger in (None, book.champion):
+        if book is None or book.challenger is None or book.challenger == book.champion:
             return None
-        return book.track(str(book.challenger))
+        return book.track(book.challenger)
 
     def outcomes(self, stream: Stream, since_open_ms: int) -> list[Outcome]:
         """Return what became of the signals about a stream's bars from then on, oldest first.
@@ -142,7 +142,7 @@ class Ledger:
         """Take note of an entry; return its stream's book if one of its signals may be due."""
         decision = entry.decision
         book = self._book(decision.stream)
-        if book.champion not in (None, decision.model_digest):
+        if book.champion not in (None, Who.of(decision)):
             self._stale[decision.stream] = None  # the record of another model is wanted
         book.follow(decision)
         if decision.revision:
@@ -155,7 +155,7 @@ class Ledger:
         while entries := self._journal.outcomes.shadows(self._shadow, _FOLLOWED):
             for entry in entries:
                 book = self._book(entry.decision.stream)
-                if book.challenger != entry.decision.model_digest:
+                if book.challenger != Who.of(entry.decision):
                     self._stale[book.stream] = None
                 self._await(book, entry, shadow=True)
             self._shadow = entries[-1].position
@@ -245,7 +245,7 @@ class Ledger:
 
     async def _take_up_shadows(self, book: Book) -> None:
         newest = self._journal.outcomes.newest_shadow(book.stream)
-        book.challenger = newest.decision.model_digest if newest else None
+        book.challenger = Who.of(newest.decision) if newest else None
         position = 0
         read = self._journal.outcomes.unresolved_shadows
         while entries := read(book.stream, position, _PAGE):
@@ -254,12 +254,12 @@ class Ledger:
             position = entries[-1].position
             await self._resolve(book, None)
 
-    async def _records(self, stream: Stream) -> dict[str, Record]:
-        records: dict[str, Record] = {}
+    async def _records(self, stream: Stream) -> dict[Who, Record]:
+        records: dict[Who, Record] = {}
         place = BEGINNING
         while outcomes := self._journal.outcomes.after(stream, place, _PAGE):
             for outcome in outcomes:
-                records.setdefault(outcome.model_digest, Record(self._settings)).add(outcome)
+                records.setdefault(Who.of(outcome), Record(self._settings)).add(outcome)
             place = (outcomes[-1].bar_open, outcomes[-1].id)
             await asyncio.sleep(0)
         return records
@@ -274,13 +274,13 @@ class Ledger:
         track = book.track(book.champion)
         is_broken = record is not None and record.broken
         board.remark(f"track {book.stream.path}", figures(track) if is_broken else None)
-        told = self._journal.outcomes.told(book.stream, book.champion) or _WELL
+        told = self._journal.outcomes.told(book.stream, *book.champion) or _WELL
         state = _BROKEN if is_broken else _WELL
         if told != state:
             text = broken_words(track) if is_broken else mended_words(track)
             self._tell(self._incident(book.stream, text))
             with self._found_again(book):
-                self._journal.outcomes.note_told(book.stream, book.champion, state)
+                self._journal.outcomes.note_told(book.stream, *book.champion, state)
 
     def _incident(self, stream: Stream, text: str) -> Incident:
         return Incident(
