@@ -26,9 +26,9 @@ from candled.core.decision import BarClosed, Evidence, Policy, Side, Source, sig
 from candled.core.engine import Engine, Lane
 from candled.core.features.mar import COLUMNS
 from candled.core.features.scalefree import SCALEFREE
+from candled.core.labels import LabelParams
 from candled.core.model import Ranges
 from candled.journal import open_journal
-from candled.lab.labels import LabelParams
 from candled.lab.predict import predict
 from candled.lab.tablefile import read_table
 from candled.lab.tables import feature_table

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -32,6 +33,7 @@ from candled.core.gates import missing_means
 from candled.core.model import Model
 from candled.gauges import Instruments, exposition_of, sources_of
 from candled.journal import Journal, open_journal
+from candled.ledger import Ledger, TrackSettings
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, info_of, mqtt_settings, sinks_of
@@ -66,6 +68,7 @@ class Daemon:
     board: Board
     tally: Tally
     watch: LoopWatch
+    ledger: Ledger
 
 
 def run_daemon(path: Path) -> None:
@@ -202,11 +205,20 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     mqtt_settings(config)  # a missing secret is told before any state is made
     require_targets(config)
     journal = open_journal(config.state.path)
+    tell = Teller(board, tally.met)
+    ledger = Ledger(
+        journal,
+        tell=tell,
+        clock=_clock_of(clocks),
+        settings=TrackSettings(config.track.signals, config.track.alarm),
+        targets={lane.model.digest: lane.model.target for lane in lanes},
+    )
     try:
-        sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))
+        outlook = Outlook(lanes, journal.epoch, _clock_of(clocks), tally)
+        sinks = [*sinks_of(config, outlook), ledger]
         info = info_of(config, lanes, journal.epoch)
         instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
-        watchers = _watchers(config, Behind(lanes, info, sinks, board), instruments)
+        watchers = _watchers(config, Behind(lanes, info, sinks, board), instruments, ledger)
     except BaseException:
         journal.close()
         raise
@@ -217,23 +229,36 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         sinks=sinks,
         board=board,
         observer=tally.durable,
-        tell=Teller(board, tally.met),
+        tell=tell,
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
         watchers=watchers,
     )
     return Daemon(
-        config=config, service=service, journal=journal, board=board, tally=tally, watch=watch
+        config=config,
+        service=service,
+        journal=journal,
+        board=board,
+        tally=tally,
+        watch=watch,
+        ledger=ledger,
     )
 
 
-def _watchers(config: Config, behind: Behind, instruments: Instruments) -> list[Sink]:
+def _watchers(
+    config: Config, behind: Behind, instruments: Instruments, ledger: Ledger
+) -> list[Sink]:
     """Return who only looks: the window, if there is one, and in it what is counted."""
     if not config.web.listen:
         return []
     cards = champions(config, behind.lanes)
-    figures = sources_of(behind, instruments, cards=lambda: cards)
-    return window_of(config, behind, cards=lambda: cards, metrics=exposition_of(figures))
+    seen: dict[str, Any] = {
+        "cards": lambda: cards,
+        "tracks": ledger.track,
+        "challenger_tracks": ledger.challenger_track,
+    }
+    metrics = exposition_of(sources_of(behind, instruments, **seen))
+    return window_of(config, behind, metrics=metrics, outcomes=ledger.outcomes, **seen)
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.decision import Evidence, Side, Target
+from candled.core.decision import WINDOW_RULE, Evidence, Side, Target
 from candled.core.model import CLASSES, ModelSpec, Ranges
 
 SCHEMA: Final = "candled.bundle/1"
@@ -142,7 +142,9 @@ def spec_of(file: Path, manifest: Manifest, booster: bytes) -> ModelSpec:
         scale=_unhex(file, "scaler", manifest.scaler.scale),
         booster=booster,
         threshold=manifest.threshold,
-        target=Target(**msgspec.structs.asdict(target)) if target else None,
+        target=Target(**msgspec.structs.asdict(target), rule=_label_rule(manifest))
+        if target
+        else None,
         regime=manifest.regime,
         provenance=manifest.provenance,
         evidence=tuple(_evidence(file, part) for part in manifest.evidence),
@@ -151,6 +153,13 @@ def spec_of(file: Path, manifest: Manifest, booster: bytes) -> ModelSpec:
         else None,
         abstain_limits=None if limits is None else _limits(file, limits),
     )
+
+
+def _label_rule(manifest: Manifest) -> str:
+    """Return the rule that training noted; who imported a model of the notebook noted none."""
+    labels = manifest.provenance.get("labels")
+    rule = labels.get("rule") if isinstance(labels, dict) else None
+    return rule if isinstance(rule, str) else WINDOW_RULE
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import typer
 
-from candled.cli import candles, keys, learning, live, measuring, models, proof, search, system
+from candled.cli import (
+    candles,
+    keys,
+    learning,
+    live,
+    measuring,
+    models,
+    proof,
+    records,
+    search,
+    system,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +29,7 @@ app = typer.Typer(
 app.command()(live.run)
 app.command()(live.check)
 app.command()(live.tail)
+app.command()(records.outcomes)
 app.command()(live.demo)
 app.command()(live.simulate)
 app.command()(candles.fetch)

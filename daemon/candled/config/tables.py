@@ -83,6 +83,15 @@ class ModelsConfig(_Part):
     """Public keys; a bundle must be signed with one of them. None: it need not be signed."""
 
 
+class TrackConfig(_Part):
+    """[track] How models are watched while they decide."""
+
+    signals: Annotated[int, Field(ge=10, le=10_000)] = 200
+    """How many of a stream's newest resolved signals its record is about."""
+    alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Chance that a model that does what it claims is ever said not to."""
+
+
 class HummingbotConfig(_Part):
     """[hummingbot] Words for Hummingbot's ai_livestream controllers; off without pairs."""
 
@@ -239,6 +248,7 @@ class Config(_Part):
     mqtt: MqttConfig = MqttConfig()
     models: ModelsConfig = ModelsConfig()
     web: WebConfig = WebConfig()
+    track: TrackConfig = TrackConfig()
     hummingbot: HummingbotConfig = HummingbotConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()

@@ -39,6 +39,10 @@ class Outcome:
     """Open time of the bar at whose close all of this was known (UTC ms)."""
     evidence: Evidence | None
     """What the signal claimed."""
+    taken_back: bool = False
+    """Whether a correction took the signal back: it is then no part of any record."""
+    policy_digest: str = ""
+    """Of the policy that made it a signal; one model may be in use with two."""
 
 
 class Standing(StrEnum):

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
+from candled.core.track import Outcome
 from candled.journal import statements
 from candled.journal.database import (
     FILE,
@@ -25,10 +26,11 @@ from candled.journal.database import (
 )
 from candled.journal.looking import Look
 from candled.journal.rows import bars_of
-from candled.journal.schema import REFUSED_SINCE, SUMMED_SINCE
+from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SUMMED_SINCE
 from candled.ports import Entry
 
 _ALL = -1  # of SQLite's LIMIT
+_EVER = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,12 @@ class JournalReader:
         """Return open time (UTC ms) and close of at most `count` newest bars, oldest first."""
         bars = self._look().newest_bars(self._key(stream), count)
         return list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
+
+    def outcomes(self, stream: Stream) -> list[Outcome]:
+        """Return what became of a stream's signals, challengers' too, oldest first."""
+        if self._version() < OUTCOMES_SINCE:
+            return []
+        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), _EVER))
 
     def refused(self) -> list[Refused]:
         """Return what sinks gave up for good, by sink and position."""

@@ -98,7 +98,7 @@ def train_honest(
         scale=fitted.scaler.scale_,
         booster=fitted.booster(),
         threshold=_threshold_of(study),
-        target=target(recipe.labels),
+        target=target(recipe.labels, recipe.label_rule),
         regime=recipe.regime,
         provenance=_provenance(study, recipe, created_at) | ({"gate": proof} if proof else {}),
         evidence=evidence_of(study),

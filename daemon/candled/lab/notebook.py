@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bars, Interval
 from candled.core.features.mar import MAR
+from candled.core.labels import LabelParams
 from candled.core.model import ModelSpec
 from candled.lab.dataset import follows, material, notebook_rows
 from candled.lab.evaluate import Classes, evaluation, share_answers
 from candled.lab.fitting import fit, refuse_missing_class
-from candled.lab.labels import LabelParams
 from candled.lab.recipe import NOTEBOOK_BOOSTING
 from candled.lab.splits import notebook_split
 from candled.lab.trained import (
