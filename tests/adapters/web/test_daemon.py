@@ -136,6 +136,7 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
             await ready(running)
             await asyncio.wait_for(played.finished.wait(), 30)
             async with asyncio.timeout(20):
+                opens = set()
                 while len(opens) < 60:
                     said = await ask(running.port, "/api/stream/venue/BTCUSDT/1h?bars=2000")
                     history = msgspec.json.decode(said.body, type=shapes.History)
@@ -144,7 +145,10 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
             compare(tmp_path / "state", history, overview)
             check_card(overview)
             assert overview.ready
-            assert {sink.name: sink.behind for sink in overview.service.sinks} == {"mqtt": 0}
+            assert {sink.name: sink.behind for sink in overview.service.sinks} == {
+                "mqtt": 0,
+                "ledger": 0,
+            }
             for path in page_files(PAGE, chart) if (chart := chart_script()) else ():
                 assert (await ask(running.port, path)).status == 200
             running.child.send_signal(signal.SIGTERM)
