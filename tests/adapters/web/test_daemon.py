@@ -143,6 +143,7 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
                 assert any(isinstance(m, shapes.Lines) for m in looking.heard)
             await waits(running)
             await asyncio.wait_for(played.finished.wait(), 30)
+            opens.clear()
             async with asyncio.timeout(20):
                 while len(opens) < 60:
                     said = await ask(running.port, "/api/stream/venue/BTCUSDT/1h?bars=2000")
