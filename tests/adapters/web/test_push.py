@@ -12,10 +12,11 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from adapters.web.rig import Onlooker, Outbox, Window, listening, window
+from adapters.web.rig import Message, Onlooker, Outbox, Window, listening, window
 from brokers import free_port
 from candled.core.bar import Stream
 from candled.core.decision import Side
@@ -416,6 +417,53 @@ def test_who_does_not_read_costs_no_memory_and_delays_nobody(monkeypatch: pytest
 
     with_latest = Outbox(entries)
     serve(body, *streams, outbox=with_latest)
+
+
+def test_who_reads_slowly_is_told_less_and_ends_at_the_newest():
+    """It misses what came between; in the end it knows of every stream what holds then."""
+    decisions = Decisions()
+    streams = MANY[:300]
+    entries = [decisions.make(Side.LONG, stream) for stream in streams]
+
+    async def body(shown: Window) -> None:
+        own = await deaf(shown.port)
+        reader, writer = await asyncio.open_connection(sock=own, limit=4_096)
+        rounds = 30
+        async with shown.look() as looking:
+            for _ in range(rounds):
+                shown.outbox.add(*[decisions.make(Side.SHORT, stream) for stream in streams])
+                last = shown.outbox.entries[-1].decision.bar_open
+                while (await looking.line(streams[-1])).decided.bar_open != last:
+                    pass
+                looking.heard.clear()
+        await reader.readuntil(b"\r\n\r\n")
+        known: dict[str, list[int]] = {}
+        while len(known) < len(streams) or any(opens[-1] != last for opens in known.values()):
+            message = await text_message(reader)
+            said = msgspec.json.decode(message, type=Message)
+            for line in said.lines if isinstance(said, shapes.Overview | shapes.Lines) else ():
+                known.setdefault(line.stream, []).append(line.decided.bar_open)
+        assert all(opens == sorted(opens) for opens in known.values())
+        assert max(map(len, known.values())) < rounds
+        writer.close()
+
+    serve(body, *streams, entries=entries)
+
+
+async def text_message(reader: asyncio.StreamReader) -> bytes:
+    """Read one message of a server, whatever frames it comes in; pass over pings and pongs."""
+    whole = b""
+    async with asyncio.timeout(10):
+        while True:
+            first, length = await reader.readexactly(2)
+            if length >= 126:
+                size = 2 if length == 126 else 8
+                length = int.from_bytes(await reader.readexactly(size), "big")
+            part = await reader.readexactly(length)
+            if first & 0x0F in {0, 1}:
+                whole += part
+                if first & 0x80:
+                    return whole
 
 
 async def newest(looking: Onlooker, stream: Stream, price: float) -> None:

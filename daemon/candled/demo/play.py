@@ -1,30 +1,22 @@
-"""The demo: the whole main job on one machine, with nothing set up before.
-
-A broker, a simulated exchange on loopback, a model trained on the spot, the daemon as a process of
-its own with its live page, and a subscriber that counts what it gets. All candles are synthetic
-unless a file is given. Nothing here is part of the live process.
-"""
+"""What is played in the demo, and what came of it."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import json
-import os
-import signal
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from candled.core.bar import Bars, Interval
+from candled.demo.audience import Audience
+from candled.demo.child import DemoError, Guide, run_daemon
 from candled.journal import open_journal
 from candled.offline.threads import quiet_threads
 from candled.ports import Entry
@@ -32,21 +24,13 @@ from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.broker import EmbeddedBroker
 from candled_adapters.candles.candlefile import read_candles
-from candled_adapters.protocol.shapes import Signal
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
-from candled_adapters.subscriber import Heard, Signals
 from candled_adapters.web.files import chart_script
 
 _TRAIN_BARS: Final = 2_000  # also the history that the daemon asks the venue for
 _LEAST_BARS: Final = 1_000
 _ESTIMATORS: Final = 60
-_SETTLE_SECONDS: Final = 10.0
-_STOP_SECONDS: Final = 15.0
-
-
-class DemoError(Exception):
-    """Options or candles that no demo can be made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +136,10 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         console.print(f"broker {broker.url} ({broker.kind}), exchange {simulator.ws_url}")
         config = folder / "config.toml"
         config.write_text(_config(stage, simulator, broker.url, bundle), encoding="utf-8")
-        audience = _Audience(console, broker.url)
+        audience = Audience(console, broker.url)
         async with audience.listening():
-            guide = _Guide(console)
-            said = await _run_daemon(config, simulator, guide, options.linger_s)
+            guide = Guide(console)
+            said = await run_daemon(config, simulator, guide, options.linger_s)
             entries = _read_journal(folder / "state")
             signals = {entry.decision.id for entry in entries if entry.seq is not None}
             await audience.until_heard(signals)
@@ -218,151 +202,6 @@ interval = "{stage.interval}"
 bundle = "{bundle}"
 any_symbol = true
 """
-
-
-class _Audience:
-    """A consumer that shows each signal as it comes."""
-
-    def __init__(self, console: Console, url: str) -> None:
-        self.heard: set[str] = set()
-        self.first_s: float | None = None
-        self.signals = Signals(url, client_id="demo", since=0, durable=False)
-        self._console = console
-        self._more = asyncio.Event()
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Listen while the block runs; it starts when the broker has confirmed."""
-        task = asyncio.create_task(self._listen())
-        try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await self.signals.subscribed.wait()
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        async for event in self.signals:
-            if isinstance(event, Heard):
-                if self.first_s is None:
-                    self.first_s = round(_age_s(), 1)
-                self.heard.add(event.signal.id)
-                self._more.set()
-                self._console.print(_line(event.signal), highlight=False)
-
-    async def until_heard(self, ids: set[str]) -> None:
-        """Wait for signals that are still on their way, for a bounded time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                while ids - self.heard:
-                    self._more.clear()
-                    await self._more.wait()
-
-
-def _line(signal: Signal) -> str:
-    colour = "green" if signal.side == "long" else "red"
-    confidence = getattr(signal.probabilities, signal.side)
-    late = "" if signal.live else "  [yellow]late[/]"
-    return (
-        f"{signal.bar_close}  {signal.symbol:12} [{colour}]{signal.side:5}[/]"
-        f"  p={confidence:.3f}  at {signal.price:<10}  {signal.regime_name}{late}"
-    )
-
-
-def _age_s() -> float:
-    """Return how long ago this command was started, its interpreter's own start included."""
-    fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
-
-
-class _Guide:
-    """Says where to look, as soon as the daemon says where its window is."""
-
-    def __init__(self, console: Console) -> None:
-        self.address: str | None = None
-        self._console = console
-
-    def __call__(self, entry: dict[str, Any]) -> None:
-        """Look at a line of the daemon's log."""
-        if entry.get("event") != "web" or "address" not in entry:
-            return
-        self.address = str(entry["address"])
-        if chart_script():
-            self._console.print(f"[bold]live page {self.address}[/]", highlight=False)
-        else:
-            self.address += "api/overview"
-            self._console.print(f"state {self.address} (for the page install candled[page])")
-
-    async def linger(self, seconds: float, ended: asyncio.Task[Any]) -> None:
-        """Leave everything up for a while, or until Ctrl+C or the daemon's end."""
-        if seconds <= 0 or ended.done():
-            return
-        self._console.print(f"all bars played; everything stays for {seconds:g} s (Ctrl+C ends it)")
-        with _interrupts() as interrupted:
-            waiting = asyncio.create_task(interrupted.wait())
-            await asyncio.wait({waiting, ended}, timeout=seconds, return_when="FIRST_COMPLETED")
-            waiting.cancel()
-
-
-@contextmanager
-def _interrupts() -> Iterator[asyncio.Event]:
-    """Have Ctrl+C set an event for the length of the block."""
-    loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGINT, interrupted.set)
-    try:
-        yield interrupted
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-
-
-async def _run_daemon(
-    config: Path, simulator: Simulator, guide: _Guide, linger_s: float
-) -> dict[str, Any]:
-    """Run the daemon until the last bar has been played; return the summary that it logs."""
-    daemon = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "candled", "run", "--config", str(config),
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert daemon.stderr is not None  # noqa: S101 - it was asked for
-    reader = asyncio.create_task(_summary_in(daemon.stderr, guide))
-    over = asyncio.create_task(simulator.finished.wait())
-    try:
-        await asyncio.wait({over, reader}, return_when=asyncio.FIRST_COMPLETED)
-        await guide.linger(linger_s, reader)
-        if daemon.returncode is None:
-            daemon.terminate()
-        async with asyncio.timeout(_STOP_SECONDS):
-            said = await reader
-            await daemon.wait()
-    finally:
-        over.cancel()
-        if daemon.returncode is None:
-            daemon.kill()
-            await daemon.wait()
-    if daemon.returncode:
-        raise DemoError(f"the daemon ended with code {daemon.returncode}")
-    return said
-
-
-async def _summary_in(
-    stream: asyncio.StreamReader, also: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
-    """Read the daemon's log to its end; return the summary line, repeat what is not JSON."""
-    found: dict[str, Any] = {}
-    async for line in stream:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            sys.stderr.write(line.decode(errors="replace"))
-            continue
-        also(entry)
-        if entry.get("event") == "summary":
-            found = entry
-        elif entry.get("level") in ("error", "critical"):
-            sys.stderr.write(line.decode(errors="replace"))
-    return found
 
 
 def _read_journal(folder: Path) -> list[Entry]:
