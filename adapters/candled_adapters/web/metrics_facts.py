@@ -74,6 +74,9 @@ class Moment:
     venue_ms: Mapping[str, int]
     """Each venue's time (UTC ms)."""
     wall_ms: int
+    health: Health
+    broker_problem: str | None
+    """What is wrong with the MQTT broker; told beside the health that it makes."""
     disk: Disk | None
 
     def late_s(self, stream: Stream) -> float | None:
@@ -114,5 +117,7 @@ def moment_of(sources: Sources) -> Moment:
             for name in dict.fromkeys(one.exchange for one in streams)
         },
         wall_ms=sources.wall_ms(),
+        health=sources.health(),
+        broker_problem=sources.problem("mqtt"),
         disk=sources.disk(),
     )

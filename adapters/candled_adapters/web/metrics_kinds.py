@@ -138,7 +138,7 @@ def _build(moment: Moment) -> Rows:
 
 
 def _service_states(moment: Moment) -> Rows:
-    present = moment.sources.health().state
+    present = moment.health.state
     return [((state.value,), float(state is present)) for state in ServiceState]
 
 
@@ -258,7 +258,7 @@ KINDS: Final = (
         _one(lambda at: at.sources.counted.delivered)),
     Kind("candled_mqtt_connected", "gauge", (),
         "Whether the MQTT broker is there and takes what is published.",
-        _one(lambda at: at.sources.problem("mqtt") is None)),
+        _one(lambda at: at.broker_problem is None)),
     Kind("candled_outbox_entries", "gauge", ("sink",),
         "Decisions that a sink has not delivered yet.", _named(lambda at: at.sources.backlog())),
     Kind("candled_refused_total", "counter", ("sink",),

@@ -216,6 +216,28 @@ def test_a_broker_is_there_when_it_is_whatever_else_is_wrong():
     assert of(found, "candled_mqtt_connected") == 1
 
 
+def test_a_broker_and_the_health_that_it_makes_are_of_one_moment():
+    """What changes while a text is made in slices contradicts nothing in it."""
+    wrong: dict[str, str] = {}
+
+    def health() -> Health:
+        return Health(ServiceState.DEGRADED if wrong else ServiceState.ONLINE, (), START)
+
+    async def body() -> None:
+        metrics = Metrics(sources([], health=health, problem=wrong.get))
+        for turns in range(12):
+            wrong.clear()
+            making = asyncio.create_task(metrics.exposition())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            wrong["mqtt"] = "away"
+            text = (await making)[0]
+            degraded = b'candled_service_state{state="degraded"} 1.0' in text
+            assert degraded == (b"candled_mqtt_connected 0.0" in text)
+
+    asyncio.run(body())
+
+
 def test_a_stream_is_told_as_it_stands():
     """State, lag of the newest decision, and how late the next one is by the venue's clock."""
     states = {BTC: StreamHealth(BTC, StreamState.HOLDING, "a bar is missing")}
