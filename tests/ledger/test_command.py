@@ -8,12 +8,31 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from candled.cli import app
 from candled.core.decision import Side
 from candled.errors import Exit, explain
 from candled.offline.outcomes import OutcomesError, OutcomesOptions, tell_outcomes
 from journals import BTC, ETH
 from ledger.worlds import World, flat_bar, soon
+
+CONFIG = """
+[state]
+path = "{state}"
+
+[track]
+signals = 12
+
+[exchanges.binance]
+dialect = "binance-spot"
+
+[[streams]]
+exchange = "binance"
+symbols = ["BTCUSDT"]
+interval = "1h"
+bundle = "b"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +99,24 @@ def test_streams_can_be_chosen(state: Path):
 def test_the_configuration_says_where_and_how_long(state: Path, tmp_path: Path):
     """Without --state the folder and the length of records are the configuration's."""
     config = tmp_path / "config.toml"
-    config.write_text(
-        f'[state]\npath = "{state}"\n[track]\nsignals = 12\n'
-        '[exchanges.binance]\ndialect = "binance-spot"\n'
-        '[[streams]]\nexchange = "binance"\nsymbols = ["BTCUSDT"]\ninterval = "1h"\nbundle = "b"\n'
-    )
+    config.write_text(CONFIG.format(state=state))
     told = json.loads(tell_outcomes(asked(None, config=config, as_json=True)))
     assert [one["n"] for one in told["records"]] == [12, 1]
     with pytest.raises(FileNotFoundError, match="there is no journal"):
         tell_outcomes(asked(tmp_path / "nowhere"))
+
+
+def test_what_the_page_tells_people_to_type_is_understood(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each command of docs/outcomes.md runs; where it names a state folder there is one."""
+    text = (Path(__file__).parents[2] / "docs" / "outcomes.md").read_text()
+    typed = [line.split("#")[0].split() for line in text.splitlines() if "    candled " in line]
+    assert len(typed) == 2
+    (tmp_path / "state").symlink_to(state)
+    (tmp_path / "config.toml").write_text(CONFIG.format(state="state"))
+    monkeypatch.chdir(tmp_path)
+    for command in typed:
+        ran = CliRunner().invoke(app, command[1:])
+        assert ran.exit_code == 0, ran.output
+        assert BTC.path in ran.output

@@ -240,6 +240,10 @@ class Journal:
         while self._last <= position and self._last_change <= change:
             await self._grown.wait()
 
+    def change_of(self, stream: Stream) -> int:
+        """Return the number of the last change of a stream's bars; 0 before the first."""
+        return self._changes.get(stream, 0)
+
     def streams(self) -> list[Stream]:
         """Return all streams that anything is known of."""
         return list(self._streams)
@@ -269,6 +273,7 @@ class Journal:
         """Close the file and let go of the lock."""
         with suppress(JournalError):
             self.settle()
+        self.outcomes.close()
         self._db.close()
 
     # --- inside

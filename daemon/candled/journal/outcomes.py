@@ -7,6 +7,7 @@ whenever the process ends. Knows nothing of how a signal is resolved.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
 from candled.core.track import Outcome
 from candled.journal import statements
-from candled.journal.database import Database
+from candled.journal.database import Database, told
 from candled.journal.looking import Look
 from candled.journal.rows import bars_of, outcome_row
 from candled.journal.streams import Streams
@@ -31,6 +32,12 @@ class Outcomes:
         self._db = database
         self._streams = streams
         self._look = look
+        self._beside: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._beside is not None:
+            self._beside.close()
 
     def unresolved(self, stream: Stream, after_seq: int, limit: int) -> list[Entry]:
         """Return at most `limit` signals numbered above `after_seq` that have no outcome."""
@@ -68,10 +75,13 @@ class Outcomes:
         return bool(found)
 
     def put(self, outcomes: Iterable[Outcome]) -> None:
-        """Store outcomes durably, all or none; what is stored for a signal is replaced."""
-        with self._db.transaction():
-            rows = [outcome_row(self._streams.of(o.stream).key, o) for o in outcomes]
-            self._db.write(statements.INSERT_OUTCOME, rows)
+        """Store outcomes, all or none; what is stored for a signal is replaced.
+
+        Nothing is waited for: a power failure may take the newest ones, whose signals are then
+        without one again.
+        """
+        rows = [outcome_row(self._streams.of(o.stream).key, o) for o in outcomes]
+        self._write(statements.INSERT_OUTCOME, rows)
 
     def after(self, stream: Stream, place: tuple[int, str], limit: int) -> list[Outcome]:
         """Return at most `limit` outcomes behind a place, which is a bar's open time and an id.
@@ -96,9 +106,19 @@ class Outcomes:
 
     def note_told(self, stream: Stream, model_digest: str, policy_digest: str, what: str) -> None:
         """Note what people have been told of a model's signals."""
-        with self._db.transaction():
-            key = _told_key(stream, model_digest, policy_digest)
-            self._db.write(statements.SET_META, [(key, what)])
+        key = _told_key(stream, model_digest, policy_digest)
+        self._write(statements.SET_META, [(key, what)])
+
+    def _write(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Write on a connection that waits for no disk, all or nothing, when it is our turn."""
+        with self._db.turn, told(self._db.path):
+            if self._beside is None:
+                self._beside = self._db.beside()
+                self._beside.execute("PRAGMA synchronous = NORMAL")
+                self._beside.execute("PRAGMA wal_autocheckpoint = 0")
+            with self._beside:
+                self._beside.execute("BEGIN IMMEDIATE")
+                self._beside.executemany(sql, rows)
 
     # --- inside the transactions of others
 

@@ -62,6 +62,10 @@ class Book:
     """Who made its newest decision."""
     challenger: Who | None = None
     """Whose shadow signal is the newest."""
+    told: dict[Who, str] = field(default_factory=dict)
+    """What people were last told of one's signals, as far as that was looked up."""
+    to_note: set[Who] = field(default_factory=set)
+    """Of whom that is not in the journal yet."""
     counted: int = 0
     next_due: int = 0
     _expected: int | None = None
@@ -91,19 +95,18 @@ class Book:
 
     def await_outcome(
         self, decision: Decision, target: Target | None, *, shadow: bool = False
-    ) -> Pending | None:
-        """Let a signal wait for its outcome; None where it never can have one, or waits already."""
+    ) -> None:
+        """Let a signal wait for its outcome, unless it never can have one or waits already."""
         if target is None or not can_resolve(target) or decision.id in self.pending:
-            return None
+            return
         waiting = _pending(decision, target, shadow=shadow)
         if decision.bar_close == self._expected:  # of the newest bar: none of its horizon is there
             waiting.due = self.counted + target.lookahead_bars
         self.pending[decision.id] = waiting
         self._note_due()
-        return waiting
 
     def due(self) -> list[Pending]:
-        """Return what may have its outcome now, oldest bar first."""
+        """Return what may have its outcome now, oldest bar first; it is to be settled next."""
         ready = [waiting for waiting in self.pending.values() if waiting.due <= self.counted]
         return sorted(ready, key=lambda waiting: (waiting.bar_open, waiting.id))
 
@@ -118,6 +121,7 @@ class Book:
         made = resolve(bars, waiting.target, waiting.side, waiting.regime)
         if made is None:
             waiting.due = self.counted + waiting.target.lookahead_bars + 1 - len(bars)
+            self._note_due()
             return None
         self.drop(waiting)
         return Outcome(
@@ -140,17 +144,13 @@ class Book:
     def drop(self, waiting: Pending) -> None:
         """Let a signal wait no more."""
         self.pending.pop(waiting.id, None)
-        self._tracks.clear()
+        self._note_due()
 
     def forget_pending(self) -> None:
         """Let no signal wait any more; those that do from now on are looked at first."""
         self.pending.clear()
         self._expected = None
         self._tracks.clear()
-
-    def settled(self) -> None:
-        """Note that all that was due has been looked at."""
-        self._note_due()
 
     def _note_due(self) -> None:
         self.next_due = min((waiting.due for waiting in self.pending.values()), default=0)
@@ -175,6 +175,11 @@ class Book:
         used = (self.champion, self.challenger)
         self.records = {who: record for who, record in records.items() if who in used}
         self._tracks.clear()
+
+    def is_broken(self, who: Who) -> bool:
+        """Whether one's signals are worse than claimed, beyond chance."""
+        record = self.records.get(who)
+        return record is not None and record.broken
 
     def track(self, who: Who) -> Track:
         """Return the record of one's signals as it stands."""

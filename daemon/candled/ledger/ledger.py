@@ -8,7 +8,7 @@ finds in the journal again: a process that ends anywhere leaves no gap and no do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
@@ -28,11 +28,11 @@ from candled.telling import Tell
 
 NAME: Final = "ledger"
 _FOLLOWED: Final = 256  # entries followed until others go on
-_SLICE: Final = 16  # signals resolved until others go on
+_SLICE: Final = 4  # signals resolved until others go on
 _PAGE: Final = 64  # rows read until others go on
 _RETRY_S: Final = 1.0
 _BROKEN: Final = "broken"
-_WELL: Final = "as claimed"
+_MENDED: Final = "as claimed"
 
 log = structlog.get_logger("candled.ledger")
 
@@ -133,8 +133,7 @@ class Ledger:
         entries = outbox.after(position, _FOLLOWED)
         due = [self._follow(entry) for entry in entries]
         self._follow_shadows()
-        for book in dict.fromkeys(book for book in due if book):
-            await self._resolve(book, board)
+        await self._resolve(dict.fromkeys(book for book in due if book), board)
         await asyncio.sleep(0)
         return entries[-1].position if entries else position
 
@@ -163,11 +162,9 @@ class Ledger:
     def _await(self, book: Book, entry: Entry, *, shadow: bool = False) -> None:
         decision = entry.decision
         target = self._targets.get(decision.model_digest) or decision.target
-        waiting = book.await_outcome(decision, target, shadow=shadow)
-        if waiting is not None:
-            self._correct(book, [waiting])
+        book.await_outcome(decision, target, shadow=shadow)
 
-    def _correct(self, book: Book, pending: Sequence[Pending]) -> None:
+    def _correct(self, book: Book, pending: Iterable[Pending]) -> None:
         """Note which of a stream's signals have been taken back."""
         for waiting in pending:
             waiting.taken_back = not waiting.shadow and self._journal.outcomes.taken_back(
@@ -179,49 +176,44 @@ class Ledger:
 
     # --- resolving
 
-    async def _resolve(self, book: Book, board: HealthBoard | None) -> None:
-        """Resolve what is due of a stream, and with a `board` judge its model by it.
+    async def _resolve(self, books: Iterable[Book], board: HealthBoard | None) -> None:
+        """Resolve what is due of streams, and with a `board` judge their models by it.
 
         A slice is read, resolved and stored without a pause, so that no bar can change meanwhile.
         """
-        due = iter(book.due())
+        due = ((book, waiting) for book in books for waiting in book.due())
         while some := list(islice(due, _SLICE)):
-            made = self._settled(book, some)
-            if made:
-                self._store(book, made)
-                if board is not None:
-                    self._record(book, made, board)
+            made = [(book, out) for book, waiting in some if (out := self._settled(book, waiting))]
+            self._store(made)
+            if board is not None:
+                self._record(made, board)
             await asyncio.sleep(0)
-        book.settled()
 
-    def _record(self, book: Book, made: Sequence[Outcome], board: HealthBoard) -> None:
-        if book.stream in self._stale or not all(map(book.add, made)):
-            self._stale[book.stream] = None  # its records are made anew
-        else:
-            self._judge(book, board)
+    def _settled(self, book: Book, waiting: Pending) -> Outcome | None:
+        self._correct(book, [waiting])
+        count = waiting.target.lookahead_bars + 1
+        bars = self._journal.outcomes.ahead(book.stream, waiting.bar_open, count)
+        return book.settle(waiting, bars)
 
-    def _settled(self, book: Book, some: Sequence[Pending]) -> list[Outcome]:
-        self._correct(book, some)
-        made = []
-        for waiting in some:
-            count = waiting.target.lookahead_bars + 1
-            bars = self._journal.outcomes.ahead(book.stream, waiting.bar_open, count)
-            outcome = book.settle(waiting, bars)
-            if outcome is not None:
-                made.append(outcome)
-        return made
+    def _store(self, made: Sequence[tuple[Book, Outcome]]) -> None:
+        if made:
+            with self._found_again(*(book for book, _ in made)):
+                self._journal.outcomes.put([outcome for _, outcome in made])
 
-    def _store(self, book: Book, made: Sequence[Outcome]) -> None:
-        with self._found_again(book):
-            self._journal.outcomes.put(made)
+    def _record(self, made: Iterable[tuple[Book, Outcome]], board: HealthBoard) -> None:
+        for book, outcome in made:
+            if book.stream in self._stale or not book.add(outcome):
+                self._stale[book.stream] = None  # its records are made anew
+            else:
+                self._judge(book, board)
 
     @contextmanager
-    def _found_again(self, book: Book) -> Iterator[None]:
-        """Where the disk will not have it, have the stream taken up anew with what was in hand."""
+    def _found_again(self, *books: Book) -> Iterator[None]:
+        """Where the disk will not have it, have streams taken up anew with what was in hand."""
         try:
             yield
         except JournalUnavailableError:
-            self._stale[book.stream] = None
+            self._stale |= dict.fromkeys(book.stream for book in books)
             raise
 
     # --- taking up
@@ -232,6 +224,7 @@ class Ledger:
         book.forget_pending()
         await self._take_up_signals(book)
         await self._take_up_shadows(book)
+        self._correct(book, book.pending.values())
         book.begin_records(await self._records(stream))
         self._judge(book, board)
 
@@ -241,7 +234,7 @@ class Ledger:
             for entry in entries:
                 self._await(book, entry)
             seq = entries[-1].seq or 0
-            await self._resolve(book, None)  # the records are read when all are there
+            await self._resolve([book], None)  # the records are read when all are there
 
     async def _take_up_shadows(self, book: Book) -> None:
         newest = self._journal.outcomes.newest_shadow(book.stream)
@@ -252,7 +245,7 @@ class Ledger:
             for entry in entries:
                 self._await(book, entry, shadow=True)
             position = entries[-1].position
-            await self._resolve(book, None)
+            await self._resolve([book], None)
 
     async def _records(self, stream: Stream) -> dict[Who, Record]:
         records: dict[Who, Record] = {}
@@ -268,19 +261,27 @@ class Ledger:
 
     def _judge(self, book: Book, board: HealthBoard) -> None:
         """Tell people when the model that decides a stream begins, or ceases, to fall short."""
-        if book.champion is None:
+        who = book.champion
+        if who is None:
             return
-        record = book.records.get(book.champion)
-        track = book.track(book.champion)
-        is_broken = record is not None and record.broken
-        board.remark(f"track {book.stream.path}", figures(track) if is_broken else None)
-        told = self._journal.outcomes.told(book.stream, *book.champion) or _WELL
-        state = _BROKEN if is_broken else _WELL
-        if told != state:
-            text = broken_words(track) if is_broken else mended_words(track)
-            self._tell(self._incident(book.stream, text))
+        is_broken = book.is_broken(who)
+        remark = figures(book.track(who)) if is_broken else None
+        board.remark(f"track {book.stream.path}", remark)
+        if (self._told(book, who) == _BROKEN) != is_broken:
+            words = broken_words if is_broken else mended_words
+            self._tell(self._incident(book.stream, words(book.track(who))))
+            book.told[who] = _BROKEN if is_broken else _MENDED
+            book.to_note.add(who)
+        if who in book.to_note:
             with self._found_again(book):
-                self._journal.outcomes.note_told(book.stream, *book.champion, state)
+                self._journal.outcomes.note_told(book.stream, *who, book.told[who])
+            book.to_note.discard(who)
+
+    def _told(self, book: Book, who: Who) -> str:
+        """Return what people were last told of one's signals."""
+        if who not in book.told:
+            book.told[who] = self._journal.outcomes.told(book.stream, *who)
+        return book.told[who]
 
     def _incident(self, stream: Stream, text: str) -> Incident:
         return Incident(
