@@ -13,7 +13,8 @@ on: what is beyond all of these is unusual.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,7 +125,9 @@ FIGURES: Final = ("psi_median", "outside_share", "psi_answers")
 """Of `Levels`, in order."""
 _FLOOR: Final = Levels(psi_median=0.1, outside_share=0.01, psi_answers=0.1)
 """Nobody is told of less, however quiet the past was."""
-_MARGIN: Final = 1.25
+_CAUTION: Final = 4.0
+"""With it, rows like those of training are called drifted in less than 1 % of the stretches when
+years were seen, and in up to 3 % when months were: docs/drift.md has the simulation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,23 +169,30 @@ class Reference:
 
 
 def entering(usual: Usual) -> Levels:
-    """Return the levels above which rows are called drifted: a quarter beyond all that was."""
-    return _each(usual, lambda floor, most: max(floor, _MARGIN * most))
+    """Return the levels above which rows are called drifted: well beyond all that was.
+
+    How far beyond depends on how much was seen: the largest of a few stretches is soon exceeded.
+    """
+    return _limits(usual, 1.0, _CAUTION)
 
 
 def leaving(usual: Usual) -> Levels:
     """Return the levels at which rows that were called drifted no longer are."""
-    return _each(usual, lambda floor, most: max(floor / _MARGIN, most))
+    return _limits(usual, 0.8, _CAUTION / 2)
+
+
+def _limits(usual: Usual, of_floor: float, caution: float) -> Levels:
+    factor = 1.0 + caution / math.sqrt(usual.stretches)
+    known = {
+        name: max(of_floor * floor, factor * most)
+        for name, floor, most in _pairs(_FLOOR, usual.most)
+    }
+    return Levels(*map(known.get, FIGURES))
 
 
 def above(found: Levels, limits: Levels) -> tuple[str, ...]:
     """Name the figures that exceed their limits; one that is not known does not."""
     return tuple(name for name, value, limit in _pairs(found, limits) if value > limit)
-
-
-def _each(usual: Usual, level: Callable[[float, float], float]) -> Levels:
-    known = {name: level(floor, most) for name, floor, most in _pairs(_FLOOR, usual.most)}
-    return Levels(*map(known.get, FIGURES))
 
 
 def _pairs(one: Levels, other: Levels) -> Iterator[tuple[str, float, float]]:
