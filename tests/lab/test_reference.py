@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,10 +32,7 @@ def answers_of(table: np.ndarray) -> np.ndarray:
 
 def folds_of(rows: int, parts: int = 5) -> list[Fold]:
     edges = np.linspace(rows // 2, rows, parts + 1).astype(int)
-    return [
-        Fold(np.arange(start), np.arange(start, stop))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [Fold(np.arange(start), np.arange(start, stop)) for start, stop in pairwise(edges)]
 
 
 def test_stretches_are_compared_as_the_lab_compares_tables():

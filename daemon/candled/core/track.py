@@ -117,6 +117,8 @@ class StreamDrift:
     """PSI of the model's own answers (the larger of long's and short's) against out of sample."""
     worst: tuple[Moved, ...]
     """The features that moved most, most first."""
+    bar_open: int | None = None
+    """Of the newest row (UTC ms); None without rows."""
     usual: Usual | None = None
     """What stretches of as many rows did before; None where that is not known."""
     flagged: bool = False

@@ -44,6 +44,11 @@ class Drifts:
         return tuple(self._places)
 
     @property
+    def wanted(self) -> int:
+        """How many newest rows `fill` wants: a ring full, and those that the alarm sees after."""
+        return self._size + CONFIRM
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all rings when they are full."""
         rings = {id(rings): rings for rings, _ in self._places.values()}
@@ -62,11 +67,6 @@ class Drifts:
             self._alarms[found.stream] = Alarm()
             self._found[found.stream] = found
             self._filled.discard(found.stream)
-
-    def newest(self, stream: Stream) -> int | None:
-        """Return when the bar of a stream's newest row opened (UTC ms); None without rows."""
-        rings, place = self._places[stream]
-        return rings.newest(place)
 
     def of(self, stream: Stream) -> StreamDrift | None:
         """Return what is known of a stream; None for one that is not watched."""

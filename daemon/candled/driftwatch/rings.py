@@ -70,10 +70,6 @@ class Rings:
         parts = (self._pieces, self._outside, self._counts, self._outside_sum, self._next)
         return sum(part.nbytes for part in (*parts, self._rows, self._newest))
 
-    def newest(self, place: int) -> int | None:
-        """Return when the bar of a stream's newest row opened (UTC ms); None without rows."""
-        return int(self._newest[place]) if self._rows[place] else None
-
     def push(self, places: Places, table: Table) -> Places:
         """Add a row to each of some distinct streams `places` [n]; return which of them took it.
 
@@ -147,6 +143,7 @@ class Rings:
             outside_share=outside if rows and model.ranges else None,
             psi_answers=float(psi[self._k :].max()) if len(own) else None,
             worst=_worst(model.features.columns, own),
+            bar_open=int(self._newest[place]) if rows else None,
             usual=model.reference.usual_of(rows) if model.reference else None,
         )
 

@@ -58,7 +58,7 @@ class DriftWatch:
 
     def __init__(self, lanes: Sequence[Lane], state: Path, size: int, tell: Tell) -> None:
         self._drifts = Drifts(lanes, size)
-        self._refill = Refill(state, size)
+        self._refill = Refill(state, self._drifts.wanted)
         self._tell = tell
         self._waiting: list[_Shown] = []
         self._stale: dict[Stream, None] = dict.fromkeys(self._drifts.streams)
@@ -147,17 +147,18 @@ class DriftWatch:
         for found in changed:
             text = told(found)
             board.remark(f"{found.stream.path} drift", text if found.flagged else None)
-            self._tell(self._incident(found, text))
+            self._tell(_incident(found, text))
 
-    def _incident(self, found: StreamDrift, text: str) -> Incident:
-        stream, opened = found.stream, self._drifts.newest(found.stream)
-        closed = 0 if opened is None else Interval(stream.interval).end(opened)
-        return Incident(
-            exchange=stream.exchange,
-            stream=stream,
-            hazard=Hazard.DRIFT,
-            act=Act.FLAG,
-            text=text,
-            venue_ms=closed,
-            bar_open=opened,
-        )
+
+def _incident(found: StreamDrift, text: str) -> Incident:
+    stream, opened = found.stream, found.bar_open
+    closed = 0 if opened is None else Interval(stream.interval).end(opened)
+    return Incident(
+        exchange=stream.exchange,
+        stream=stream,
+        hazard=Hazard.DRIFT,
+        act=Act.FLAG,
+        text=text,
+        venue_ms=closed,
+        bar_open=opened,
+    )

@@ -37,12 +37,12 @@ def drift_of(config: Path, state: Path | None, *, as_json: bool) -> str:
     from candled.journal import open_reader
 
     loaded = load_config(config)
-    lanes, size = load_lanes(loaded, config), loaded.track.drift_rows
-    drifts = Drifts(lanes, size)
+    lanes = load_lanes(loaded, config)
+    drifts = Drifts(lanes, loaded.track.drift_rows)
     found = []
     with open_reader(state or loaded.state.path) as reader:
         for lane in lanes:
-            drifts.fill(lane.stream, newest_rows(reader, lane.stream, lane.model, size))
+            drifts.fill(lane.stream, newest_rows(reader, lane.stream, lane.model, drifts.wanted))
             found.append(drifts.of(lane.stream))
     known = [one for one in found if one]
     if as_json:

@@ -86,7 +86,6 @@ def _cut(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]
             "219 histograms, expected 220",
         ),
         (_cut(lambda one: one["counts"][7].pop()), "histogram 7 has 9 cuts and 18 counts"),
-        (_cut(lambda one: one["counts"][7].reverse()), None),
         (_cut(lambda one: one["cuts"][2].reverse()), "histogram 2 has cuts that do not ascend"),
         (_cut(lambda one: one["cuts"][2].__setitem__(8, "inf")), "has a cut that is not finite"),
         (_cut(lambda one: one["cuts"][2].__setitem__(8, "0x1.8p+9999")), "cannot be read"),
@@ -101,15 +100,12 @@ def _cut(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]
     ],
 )
 def test_a_reference_that_makes_no_sense_is_refused(tmp_path: Path, change, said):
-    """By name and place, before anything is compared with it; a mere permutation is not seen."""
+    """By name and place, before anything is compared with it."""
     folder = tmp_path / "b"
     write_bundle(changed(reference=with_reference()), folder)
     plain = json.loads((folder / "manifest.json").read_bytes())
     change(plain["reference"])
     _seal(folder, plain)
-    if said is None:
-        load_bundle(folder)
-        return
     with pytest.raises(BundleError, match=said):
         load_bundle(folder)
 
