@@ -102,7 +102,7 @@ def serve(
             board, stop, feed = Board(lambda: 0), asyncio.Event(), Feed()
             incidents: list[Incident] = []
             tell = Teller(board, incidents.append)
-            watch = DriftWatch(lanes, state or folder, SIZE, tell)
+            watch = DriftWatch(lanes, state or folder, SIZE, tell, grace_s=0.0)
             service = Service(
                 engine=Engine(lanes, on_rows=watch.on_rows),
                 journal=journal,

@@ -68,7 +68,9 @@ class Bins:
         """
         p = _shares(self.counts, self.rows)
         q = _shares(counts, np.asarray(rows)[..., np.newaxis])
-        return np.asarray(np.cumsum((q - p) * np.log(q / p), axis=-1)[..., -1])
+        grown = q - p
+        np.log(np.divide(q, p, out=q), out=q)  # in place: many streams are many megabytes
+        return np.asarray(np.cumsum(np.multiply(grown, q, out=grown), axis=-1)[..., -1])
 
     def without(self, counts: NDArray[np.int64], rows: int) -> Bins:
         """Return the histogram without some of its rows; some must remain."""
@@ -106,7 +108,8 @@ def counted(pieces: Pieces, width: int) -> NDArray[np.int64]:
 
 
 def _shares(counts: Counts, rows: Counts) -> Floats:
-    return np.maximum(counts / rows[..., np.newaxis], SMALLEST_SHARE)
+    shares = counts / rows[..., np.newaxis]
+    return np.maximum(shares, SMALLEST_SHARE, out=shares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 _WORST: Final = 10
-_AT_ONCE: Final = 64  # streams that are worked on together: what is between stays in the cache
+_AT_ONCE: Final = 16  # streams that are worked on together: what is between stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +128,52 @@ class Rings:
     def _figures(self, places: Places) -> list[StreamDrift]:
         rows = np.maximum(self._rows[places], 1)  # without rows there is nothing to divide
         psi = self._bins.psi(self._counts[places], rows)
-        return [self._of(int(place), psi[at]) for at, place in enumerate(places)]
+        moved = _moved(psi[:, : self._k], psi[:, self._k :]) if self._k else [None] * len(places)
+        return [self._of(int(place), found) for place, found in zip(places, moved, strict=True)]
 
-    def _of(self, place: int, psi: Floats) -> StreamDrift:
-        model, rows = self.model, int(self._rows[place])
-        own = psi[: self._k] if rows else psi[:0]
-        outside = int(self._outside_sum[place]) / (rows or 1) / len(model.features.columns)
+    def _of(self, place: int, moved: _Indices | None) -> StreamDrift:
+        model, rows, names = self.model, int(self._rows[place]), self.model.features.columns
+        known = moved if rows else None
+        outside = int(self._outside_sum[place]) / (rows or 1) / len(names)
         return StreamDrift(
             stream=self.streams[place],
             model_digest=model.digest,
             rows=rows,
-            psi_median=float(np.median(own)) if len(own) else None,
-            moved_share=float(np.mean(own > PSI_MOVED)) if len(own) else None,
+            psi_median=known.median if known else None,
+            moved_share=known.moved_share if known else None,
             outside_share=outside if rows and model.ranges else None,
-            psi_answers=float(psi[self._k :].max()) if len(own) else None,
-            worst=_worst(model.features.columns, own),
+            psi_answers=known.answers if known else None,
+            worst=tuple(Moved(names[at], psi) for at, psi in known.worst) if known else (),
             bar_open=int(self._newest[place]) if rows else None,
             usual=model.reference.usual_of(rows) if model.reference else None,
         )
 
 
-def _worst(names: Sequence[str], psi: Floats) -> tuple[Moved, ...]:
-    """Return the features that moved most, most first; of equal ones the first."""
-    order = np.argsort(-psi, kind="stable")[:_WORST]
-    return tuple(Moved(names[at], float(psi[at])) for at in order)
+@dataclass(frozen=True, slots=True)
+class _Indices:
+    """What is said of one stream's indices."""
+
+    median: float
+    moved_share: float
+    answers: float
+    worst: tuple[tuple[int, float], ...]
+    """Number of the feature and its index, largest first; of equal ones the first feature."""
+
+
+def _moved(features: Floats, answers: Floats) -> list[_Indices]:
+    """Sum up the indices [n, k] of features and [n, 2] of answers, stream by stream."""
+    order = np.argsort(-features, axis=1, kind="stable")[:, :_WORST]
+    worst = np.take_along_axis(features, order, axis=1)
+    columns = (
+        np.median(features, axis=1).tolist(),
+        np.mean(features > PSI_MOVED, axis=1).tolist(),
+        answers.max(axis=1).tolist(),
+        (
+            tuple(zip(*pair, strict=True))
+            for pair in zip(order.tolist(), worst.tolist(), strict=True)
+        ),
+    )
+    return [_Indices(*row) for row in zip(*columns, strict=True)]
 
 
 _NO_BINS: Final = Bins(

@@ -1,7 +1,7 @@
 """The part of the service that watches drift: fed by the engine, off the way of what it decides.
 
 The engine hands over the rows that it asked about, and they lie here until the batch is durable and
-the sinks have been woken; then another thread bins and counts them. What was decided before the
+the sinks have had their time with it; then another thread bins and counts them. What was decided before the
 start, or under a revised bar, is read from the journal again, stream after stream, with pauses.
 People are told of a stream that begins or ceases to drift; no decision changes for it.
 """
@@ -51,15 +51,25 @@ class _Shown:
 class DriftWatch:
     """Follows the journal as sinks do, and keeps what is known of each stream's drift.
 
-    `state` is the journal's folder, `size` how many rows of a stream are compared with training.
+    `state` is the journal's folder, `size` how many rows of a stream are compared with training,
+    `grace_s` how many seconds the sinks have before anything is done here after a batch.
     """
 
     name = "drift"
 
-    def __init__(self, lanes: Sequence[Lane], state: Path, size: int, tell: Tell) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        state: Path,
+        size: int,
+        tell: Tell,
+        *,
+        grace_s: float = 0.2,
+    ) -> None:
         self._drifts = Drifts(lanes, size)
         self._refill = Refill(state, self._drifts.wanted)
         self._tell = tell
+        self._grace_s = grace_s
         self._waiting: list[_Shown] = []
         self._stale: dict[Stream, None] = dict.fromkeys(self._drifts.streams)
         """Streams to read from the journal, in this order."""
@@ -81,6 +91,7 @@ class DriftWatch:
                 await outbox.wait(position)
             position = self._follow(outbox, position)
             if self._waiting:
+                await asyncio.sleep(self._grace_s)
                 await self._take(board)
             elif self._stale:
                 await self._read(board)
