@@ -1,9 +1,9 @@
 """The part of the service that watches drift: fed by the engine, off the way of what it decides.
 
 The engine hands over the rows that it asked about, and they lie here until the batch is durable and
-the sinks have had their time with it; then another thread bins and counts them. What was decided before the
-start, or under a revised bar, is read from the journal again, stream after stream, with pauses.
-People are told of a stream that begins or ceases to drift; no decision changes for it.
+the sinks have had their time with it; then another thread bins and counts them. What was decided
+before the start, or under a revised bar, is read from the journal again, stream after stream, with
+pauses. People are told of a stream that begins or ceases to drift; no decision changes for it.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class DriftWatch:
         while True:
             if not (self._waiting or self._stale):
                 await outbox.wait(position)
+                await asyncio.sleep(self._grace_s)
             position = self._follow(outbox, position)
             if self._waiting:
-                await asyncio.sleep(self._grace_s)
                 await self._take(board)
             elif self._stale:
                 await self._read(board)
