@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import BarClosed, Decision, Reason, Side, Source
@@ -10,7 +11,7 @@ from candled.core.engine import Engine
 from candled.core.model import Model
 from candles import HOURLY, candles, differing
 from drifting import BTC, ETH, TOY, lane
-from toys import Floats
+from toys import Floats, ToyState
 
 SOL = Stream("binance", "SOLUSDT", "1h")
 SERIES = {BTC: 10, ETH: 11, SOL: 12}
@@ -69,8 +70,31 @@ def test_what_no_model_was_asked_or_was_not_answered_is_not_shown():
     assert shown == []
 
 
-def test_what_is_shown_stays_as_it_was():
-    """Rows that are kept do not change when the engine goes on."""
+def test_rows_and_decisions_of_a_batch_belong_together():
+    """Also where the first streams of the batch have no answer yet."""
+    shown: list[SHOWN] = []
+    engine = Engine([lane(SOL), lane(BTC), lane(ETH)], on_rows=lambda *what: shown.append(what))
+    for stream in (BTC, ETH):
+        engine.warm(stream, series(stream)[:200], from_listing=True)
+    engine.decide([closed(SOL, 0), closed(ETH, 200), closed(BTC, 200)])
+    ((_, made, features),) = shown
+    assert [one.stream for one in made] == [ETH, BTC]
+    expected = [TOY.table(series(stream), HOURLY)[200] for stream in (ETH, BTC)]
+    assert differing(features, np.array(expected)) == 0
+
+
+class Reusing(ToyState):
+    """A state that gives the same memory again and again."""
+
+    def push(self, rows: np.ndarray, bars: Bars) -> Floats:
+        self.memory = getattr(self, "memory", np.empty((1, len(TOY.columns))))
+        self.memory[:] = super().push(rows, bars)
+        return self.memory
+
+
+def test_what_is_shown_stays_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    """Rows that are kept do not change when the engine goes on, whatever the feature set does."""
+    monkeypatch.setattr(TOY, "state", lambda capacity, _: Reusing(TOY, capacity), raising=False)
     shown: list[SHOWN] = []
     engine = Engine([lane(BTC)], on_rows=lambda *what: shown.append(what))
     engine.warm(BTC, series(BTC)[:200], from_listing=True)

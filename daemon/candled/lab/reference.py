@@ -8,12 +8,13 @@ all of them. Knows row tables and folds; no bars, no models.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.drift import FIGURES, Bins, Levels, Reference, Usual, bins_of, counted
+from candled.core.drift import FIGURES, Bins, Levels, Pieces, Reference, Usual, bins_of, counted
 from candled.lab.splits import Fold
 
 Floats = NDArray[np.float64]
@@ -35,23 +36,38 @@ def reference(
         folds: trainings on earlier rows, and the rows that each was asked about.
         answers: [q, 3] what was answered about the folds' test rows, one fold after another.
     """
-    sides = answers[:, 1:].astype(np.float64)
-    asked = _Asked(features, folds, bins_of(sides), sides)
+    asked = _Asked(features, folds, answers[:, 1:].astype(np.float64))
     usual = (asked.usual(length) for length in LENGTHS)
     return Reference(
         bins_of(features[train]), asked.bins, tuple(one for one in usual if one is not None)
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What followed one training: the q test rows of a fold, as its train rows have them."""
+
+    trained: Bins
+    pieces: Pieces
+    """[q, k]"""
+    outside: Floats
+    """[q] share of each row's features outside the range of the train rows."""
+
+
+def _followed(features: Floats, fold: Fold) -> _Followed:
+    train, rows = features[fold.train], features[fold.test]
+    trained = bins_of(train)
+    outside = (rows < train.min(axis=0)) | (rows > train.max(axis=0))
+    return _Followed(trained, trained.pieces(rows), np.asarray(outside.mean(axis=1)))
+
+
 class _Asked:
     """The stretches of what the folds were asked about."""
 
-    def __init__(self, features: Floats, folds: Sequence[Fold], bins: Bins, sides: Floats) -> None:
-        self.bins = bins
-        self._features = features
-        self._folds = folds
-        self._sides = sides
-        self._trained = [bins_of(features[fold.train]) for fold in folds]
+    def __init__(self, features: Floats, folds: Sequence[Fold], sides: Floats) -> None:
+        self.bins = bins_of(sides)
+        self._pieces = self.bins.pieces(sides)
+        self._folds = [_followed(features, fold) for fold in folds]
 
     def usual(self, length: int) -> Usual | None:
         """Return what is usual for stretches of so many rows; None where there are too few."""
@@ -64,25 +80,20 @@ class _Asked:
 
     def _stretches(self, length: int) -> Iterator[Levels]:
         before = 0
-        for fold, trained in zip(self._folds, self._trained, strict=True):
-            rows = self._features[fold.test]
-            train = self._features[fold.train]
-            outside = ((rows < train.min(axis=0)) | (rows > train.max(axis=0))).mean(axis=1)
-            pieces = trained.pieces(rows)
-            for start in range(0, len(rows) - length + 1, length // 2):
+        for fold in self._folds:
+            for start in range(0, len(fold.pieces) - length + 1, length // 2):
                 part = slice(start, start + length)
-                psi = trained.psi(counted(pieces[part], trained.width), length)
+                psi = fold.trained.psi(counted(fold.pieces[part], fold.trained.width), length)
                 yield Levels(
                     psi_median=float(np.median(psi)),
-                    outside_share=float(np.mean(outside[part])),
+                    outside_share=float(np.mean(fold.outside[part])),
                     psi_answers=self._psi_answers(before + start, length),
                 )
-            before += len(rows)
+            before += len(fold.pieces)
 
     def _psi_answers(self, start: int, length: int) -> float:
         """Compare the answers of a stretch with all the others."""
-        pieces = self.bins.pieces(self._sides[start : start + length])
-        counts = counted(pieces, self.bins.width)
-        if length == len(self._sides):
+        counts = counted(self._pieces[start : start + length], self.bins.width)
+        if length == len(self._pieces):
             return 0.0
         return float(self.bins.without(counts, length).psi(counts, length).max())
