@@ -73,11 +73,11 @@ def test_any_batches_in_any_order_give_the_labs_figures(size, pushes, shift, see
 @given(st.integers(1, 9), st.integers(0, 25), st.integers(0, 12), st.integers(0, 12))
 def test_filled_and_pushed_is_the_same(size, filled, before, after):
     """Filled over whatever was there, then pushed: as if every row had been pushed."""
-    table = rows(filled + after, 5)
+    table = rows(filled + after, 5, shift=2.0)
     rings = Rings(MODEL, [ETH, BTC], size)
     at = np.array([1])
     for old in range(before):
-        rings.push(at, rows(1, 70 + old, start=old - 100))
+        rings.push(at, rows(1, 70 + old, start=old - 100, shift=3.0))
     rings.fill(1, table[:filled])
     for row in range(filled, filled + after):
         rings.push(at, table[row : row + 1])
