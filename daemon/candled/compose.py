@@ -31,6 +31,8 @@ from candled.core.decision import Policy
 from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
 from candled.core.model import Model
+from candled.core.track import StreamDrift
+from candled.driftwatch import DriftWatch
 from candled.gauges import Instruments, exposition_of, sources_of
 from candled.journal import Journal, open_journal
 from candled.ledger import Ledger, TrackSettings
@@ -41,7 +43,7 @@ from candled.ports import Clock, Feed, Sink
 from candled.service import Service
 from candled.tally import Tally
 from candled.targets import require_targets
-from candled.telling import Teller
+from candled.telling import Tell, Teller
 from candled.window import Behind, champions, page_problems, window_of
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
@@ -69,6 +71,8 @@ class Daemon:
     tally: Tally
     watch: LoopWatch
     ledger: Ledger
+    drift: Callable[[Stream], StreamDrift | None]
+    """What is known of a stream's drift; nothing where nobody looks."""
 
 
 def run_daemon(path: Path) -> None:
@@ -218,12 +222,14 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         sinks = [*sinks_of(config, outlook), ledger]
         info = info_of(config, lanes, journal.epoch)
         instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
-        watchers = _watchers(config, Behind(lanes, info, sinks, board), instruments, ledger)
+        drift = drift_watch(config, lanes, tell)
+        behind = Behind(lanes, info, sinks, board)
+        watchers = _watchers(config, behind, instruments, ledger, drift)
     except BaseException:
         journal.close()
         raise
     service = Service(
-        engine=Engine(lanes),
+        engine=Engine(lanes, on_rows=drift.on_rows if drift else None),
         journal=journal,
         feeds=feeds,
         sinks=sinks,
@@ -242,23 +248,39 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         tally=tally,
         watch=watch,
         ledger=ledger,
+        drift=drift.drift if drift else lambda _: None,
     )
 
 
+def drift_watch(config: Config, lanes: Sequence[Lane], tell: Tell) -> DriftWatch | None:
+    """Build what watches drift, unless that is off."""
+    part = config.track
+    if part.drift == "off":
+        return None
+    return DriftWatch(lanes, config.state.path, part.drift_rows, tell)
+
+
 def _watchers(
-    config: Config, behind: Behind, instruments: Instruments, ledger: Ledger
+    config: Config,
+    behind: Behind,
+    instruments: Instruments,
+    ledger: Ledger,
+    drift: DriftWatch | None,
 ) -> list[Sink]:
-    """Return who only looks: the window, if there is one, and in it what is counted."""
+    """Return who only looks: at drift, and the window, if there is one, with what is counted."""
+    lookers: list[Sink] = [drift] if drift else []
     if not config.web.listen:
-        return []
+        return lookers
     cards = champions(config, behind.lanes)
     seen: dict[str, Any] = {
         "cards": lambda: cards,
         "tracks": ledger.track,
         "challenger_tracks": ledger.challenger_track,
+        "drift": drift.drift if drift else lambda _: None,
     }
     metrics = exposition_of(sources_of(behind, instruments, **seen))
-    return window_of(config, behind, metrics=metrics, outcomes=ledger.outcomes, **seen)
+    window = window_of(config, behind, metrics=metrics, outcomes=ledger.outcomes, **seen)
+    return [*lookers, *window]
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

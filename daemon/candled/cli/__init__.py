@@ -18,6 +18,7 @@ from candled.cli import (
     records,
     search,
     system,
+    watching,
 )
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command()(learning.report)
 app.command()(learning.predict)
 app.command()(learning.backtest)
 app.command()(proof.verify)
+app.command()(watching.drift)
 
 bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 bench.callback()(measuring.bench)

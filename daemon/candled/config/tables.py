@@ -90,6 +90,10 @@ class TrackConfig(_Part):
     """How many of a stream's newest resolved signals its record is about."""
     alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     """Chance that a model that does what it claims is ever said not to."""
+    drift: Literal["flag", "off"] = "flag"
+    """Tell of a stream that no longer looks like its model's training; off: nobody looks."""
+    drift_rows: Annotated[int, Field(ge=100, le=10_000)] = 500
+    """Newest rows of each stream that are compared with training."""
 
 
 class HummingbotConfig(_Part):

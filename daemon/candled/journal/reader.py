@@ -120,6 +120,23 @@ class JournalReader:
         """Return all bars of a stream, oldest first."""
         return self._look().newest_bars(self._key(stream), _ALL)
 
+    def newest_bars(self, stream: Stream, count: int) -> Bars:
+        """Return the newest `count` bars of a stream, oldest first."""
+        return self._look().newest_bars(self._key(stream), count)
+
+    def newest_answered(self, stream: Stream, count: int) -> list[int]:
+        """Return the open times (UTC ms) of the newest `count` bars that a model answered about.
+
+        Oldest first.
+        """
+        rows = self.rows(statements.NEWEST_ANSWERED, (self._key(stream), count))
+        return [open_time for (open_time,) in rows[::-1]]
+
+    def count_bars(self, stream: Stream, start: int) -> int:
+        """Return how many bars of a stream open at `start` (UTC ms) or later."""
+        ((count,),) = self.rows(statements.COUNT_BARS, (self._key(stream), start))
+        return int(count)
+
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""
         rows = self.rows("SELECT from_listing FROM streams WHERE id = ?", (self._key(stream),))

@@ -54,6 +54,12 @@ LATEST_ENTRIES: Final = (
     " ORDER BY bar_open DESC, revision DESC LIMIT 1) FROM streams) ORDER BY position"
 )
 DECIDED_BARS: Final = "SELECT bar_open FROM decisions WHERE stream = ? AND bar_open >= ?"
+#: Without the answers: those are in the JSON, and only where there was no decision are there none.
+NEWEST_ANSWERED: Final = (
+    "SELECT DISTINCT bar_open FROM decisions WHERE stream = ? AND side <> 'no_decision'"
+    " ORDER BY bar_open DESC LIMIT ?"
+)
+COUNT_BARS: Final = "SELECT count(*) FROM bars WHERE stream = ? AND open_time >= ?"
 FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND bar_open >= ?"
 #: Of each slot the newest comes last.
 ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
