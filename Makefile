@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics reference unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -43,6 +43,8 @@ protocol: $(VENV)/.dev ## the schemas of what is said over MQTT, written anew in
 
 metrics: $(VENV)/.dev ## the table of all figures, written anew into docs/metrics.md
 	$(BIN)/python -m candled_adapters.web.metrics_table docs/metrics.md
+reference: $(VENV)/.dev ## the pages of all commands and of the configuration, written anew into docs
+	$(BIN)/python -m candled.cli.reference docs
 
 unit: $(VENV)/.dev systemd ## the systemd units, judged by systemd itself: valid, and exposed by 1.5 at most
 	@mkdir -p build/unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,21 @@ RANGES = Ranges(np.zeros(len(COLUMNS)), np.ones(len(COLUMNS)))
 LIMITS = np.full(3, 0.3, dtype=np.float32)
 
 pytestmark = needs_mosquitto
+LEAST = """
+[mqtt]
+url = "mqtt://127.0.0.1:9"
+[web]
+listen = ""
+[exchanges.binance]
+dialect = "binance-spot"
+ws_url = "ws://127.0.0.1:9"
+rest_url = "http://127.0.0.1:9"
+[[streams]]
+exchange = "binance"
+symbols = ["BTCUSDT"]
+interval = "1h"
+bundle = "bundle"
+"""
 READ_ONLY = "allow_anonymous true\nacl_file {folder}/acl"
 
 
@@ -127,3 +143,32 @@ def test_a_wrong_clock_ends_with_75_unless_it_is_allowed(tmp_path: Path):
         code, said = check(tmp_path, broker.port, urls, max_skew_s="5.0")
     assert code == 75, said
     assert "more than max_skew_s = 5 allows; set this machine's clock" in said
+
+
+def test_json_tells_the_same_with_levels_and_codes(tmp_path: Path):
+    """One object: what was found, each with its part, and the code that the command ends with."""
+    (tmp_path / "config.toml").write_text(LEAST)
+    command = [sys.executable, "-m", "candled", "check", "--json", "-c", "config.toml"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    told = json.loads(done.stdout)
+    assert done.returncode == told["code"] == 78
+    assert not told["ok"]
+    levels = [one["level"] for one in told["findings"]]
+    assert levels == sorted(levels, key=["ok", "warning", "problem"].index)
+    bundles = next(one for one in told["findings"] if one["part"] == "bundles")
+    assert (bundles["level"], bundles["code"]) == ("problem", 78)
+    assert {"configuration", "state", "web", "mqtt"} <= {one["part"] for one in told["findings"]}
+
+
+def test_a_broken_configuration_is_one_finding_in_json(tmp_path: Path):
+    """Nothing else can be tried then; every problem of the file is in its text."""
+    (tmp_path / "config.toml").write_text("[mqtt]\nurl = 7\nurll = 8\n")
+    command = [sys.executable, "-m", "candled", "check", "--json", "-c", "config.toml"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    (one,) = json.loads(done.stdout)["findings"]
+    assert done.returncode == one["code"] == 78
+    assert "urll: unknown key" in one["text"]

@@ -267,3 +267,55 @@ def test_a_damaged_row_is_no_past(filled: Path, tmp_path: Path):
             reader.past(BTC, 10, None)
         with pytest.raises(JournalError):
             reader.closes(BTC, 10)
+
+
+def test_a_journal_in_the_making_is_not_yet_there(tmp_path: Path):
+    """Who looks in the moment between the file and its tables is told to look again."""
+    sqlite3.connect(tmp_path / FILE).close()
+    (tmp_path / FILE).touch()
+    with pytest.raises(JournalUnavailableError, match="about to make it; look again"):
+        open_reader(tmp_path)
+
+
+def test_a_reader_knows_when_its_file_is_no_longer_the_journal(tmp_path: Path):
+    """It was moved away and another is in its place, or a daemon began to use it."""
+    open_journal(tmp_path / "a").close()
+    with open_reader(tmp_path / "a") as reader:
+        assert reader.is_current()
+        journal = open_journal(tmp_path / "a")
+        assert not reader.is_current()  # it stood still when it was opened
+        journal.close()
+    with open_reader(tmp_path / "a") as reader:
+        (tmp_path / "a").rename(tmp_path / "b")
+        assert not reader.is_current()
+        open_journal(tmp_path / "a").close()
+        assert not reader.is_current()
+
+
+@pytest.mark.parametrize("count", [None, 7])
+def test_a_daemon_that_decides_while_it_is_read_is_no_damage(tmp_path: Path, count: int | None):
+    """Between two questions of a reader a bar may be stored and decided; each answer is whole."""
+    journal = open_journal(tmp_path)
+    try:
+        journal.store_history(BTC, BARS[:45], from_listing=True)
+        events, decisions = decided(BTC)
+        waiting = list(zip(events, decisions, strict=True))
+        with open_reader(tmp_path) as reader:
+            asked = reader.rows
+
+            def rows(sql: str, values=()) -> list[tuple]:
+                found = asked(sql, values)
+                if waiting:
+                    event, decision = waiting.pop(0)
+                    journal.commit([event], [decision], [0])
+                return found
+
+            reader.rows = rows
+            while waiting:
+                if count is None:
+                    reader.bars(BTC)
+                else:
+                    reader.closes(BTC, count)
+            assert len(reader.bars(BTC)) == len(BARS)
+    finally:
+        journal.close()

@@ -1,16 +1,20 @@
 """The `check` command: everything that `run` will need, tried for real; every problem at once.
 
-Configuration and bundles, the state folder, the broker (see `brokercheck`), and each exchange (see
-`venuecheck`).
+Configuration and bundles, the state folder, the broker (see `brokercheck`), each exchange (see
+`venuecheck`), and the operator's own things (see `operating.checks`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from rich.console import Console
 
 from candled.brokercheck import check_broker
 from candled.compose import load_lanes
@@ -20,6 +24,8 @@ from candled.core.engine import Lane
 from candled.core.text import visible
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
+from candled.operating.checks import check_room, check_web
+from candled.operating.tables import Row, Section, drawn, on_terminal
 from candled.targetcheck import check_targets
 from candled.venuecheck import Finding, check_exchange
 from candled_adapters.exchanges.registry import live_venue
@@ -28,14 +34,37 @@ _LEAST_FREE_BYTES: Final = 200_000_000
 _LINES: Final = "\n"
 
 
-def check_all(path: Path) -> int:
+def check_all(path: Path, *, as_json: bool = False) -> int:
     """Print what was found, problems last; return 0 or the exit code of the worst problem."""
-    findings = asyncio.run(_findings(path))
-    for finding in sorted(findings, key=lambda f: (f.code is not None, f.warning)):
-        word = "problem" if finding.code else "warning" if finding.warning else "ok"
-        sys.stdout.write(f"{word:8}{finding.part}: {visible(finding.text, _LINES)}\n")
-    codes = [finding.code for finding in findings if finding.code]
-    return max(codes, default=0)
+    found = asyncio.run(_findings(path))
+    findings = sorted(found, key=lambda f: (f.code is not None, f.warning))
+    code = max((finding.code for finding in findings if finding.code), default=0)
+    if as_json:
+        sys.stdout.write(json.dumps(_plain(findings, code), indent=2) + "\n")
+    elif on_terminal():
+        Console().print(drawn([_table(findings)]))
+    else:
+        for one in findings:
+            sys.stdout.write(f"{_word(one):8}{one.part}: {visible(one.text, _LINES)}\n")
+    return code
+
+
+def _word(finding: Finding) -> str:
+    return "problem" if finding.code else "warning" if finding.warning else "ok"
+
+
+def _table(findings: Sequence[Finding]) -> Section:
+    styles = {"problem": "red", "warning": "yellow", "ok": ""}
+    rows = [Row((_word(f), f.part, f.text), styles[_word(f)]) for f in findings]
+    return Section("candled check", ("", "part", "found"), rows, kept=_LINES)
+
+
+def _plain(findings: Sequence[Finding], code: int) -> dict[str, Any]:
+    told = [
+        {"level": _word(f), "part": f.part, "text": f.text, "code": f.code and int(f.code)}
+        for f in findings
+    ]
+    return {"ok": code == 0, "code": int(code), "findings": told}
 
 
 async def _findings(path: Path) -> list[Finding]:
@@ -45,6 +74,7 @@ async def _findings(path: Path) -> list[Finding]:
         return [Finding("configuration", str(error), Exit.CONFIG)]
     bundles, lanes = _bundles(config, path)
     found = [Finding("configuration", str(path)), *bundles, _state(config)]
+    found += check_room(config) + check_web(config)
     streams = [
         Stream(part.exchange, symbol, part.interval)
         for part in config.streams

@@ -46,6 +46,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "BrokerError": Exit.TEMPORARY,
     "TailError": Exit.CONFIG,
     "OutcomesError": Exit.CONFIG,
+    "ReplayError": Exit.CONFIG,
     "PortInUse": Exit.TEMPORARY,
     "JournalLockedError": Exit.TEMPORARY,
     "JournalUnavailableError": Exit.TEMPORARY,

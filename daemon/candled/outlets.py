@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from candled.config import Config, ConfigError, MqttConfig
+from candled.config import Config, ConfigError, MqttConfig, digest
 from candled.core.engine import Lane
 from candled.core.model import Model
 from candled.ports import Clock, Sink
@@ -163,7 +162,7 @@ def info_of(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:
     dialects = {name: config.exchanges[name].dialect for name in used}
     return Info(
         version=version("candled"),
-        config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        config_digest=digest(config),
         models=tuple(map(model_info, models.values())),
         exchanges={
             name: ExchangeInfo(dialect=dialect, close_source=live_venue(dialect).closing.mark)

@@ -13,6 +13,7 @@ from candled.cli.options import (
     IntervalOption,
     JsonOption,
     SinceOption,
+    SymbolOption,
     UntilOption,
 )
 
@@ -24,7 +25,7 @@ OutOption = Annotated[
 def fetch(
     *,
     exchange: Annotated[str, typer.Option(help="binance-spot or binance-usdm.", metavar="E")],
-    symbol: Annotated[str, typer.Option(help="As the venue spells it.", metavar="S")],
+    symbol: SymbolOption,
     interval: IntervalOption,
     since: SinceOption,
     out: OutOption,
@@ -34,7 +35,11 @@ def fetch(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a venue's history into a candle file, or what is missing at the file's end."""
+    """Fetch a venue's history into a candle file, or what is missing at the file's end.
+
+    Example: candled fetch --exchange binance-spot --symbol BTCUSDT --interval 1h
+    --since 2022-01-01 --out BTCUSDT_1h.csv.gz
+    """
     from candled.offline.fetch import run_fetch
     from candled.offline.fetched import FetchOptions
 

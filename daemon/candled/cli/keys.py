@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from candled.cli.options import KeyFileOption
+
 
 def make(
     *, out: Annotated[Path, typer.Option(help="Where the private key goes.", metavar="FILE")]
@@ -18,9 +20,7 @@ def make(
     typer.echo(f"{out}: private key {signer.id}\n{signer.public_key}")
 
 
-def show(
-    *, key_file: Annotated[Path, typer.Option(help="The private key.", metavar="FILE")]
-) -> None:
+def show(*, key_file: KeyFileOption) -> None:
     """Print the public key of a private one: what others trust it by."""
     from candled_adapters.protocol.signing import Signer
 

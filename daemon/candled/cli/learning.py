@@ -8,20 +8,28 @@ from typing import Annotated, Literal
 import typer
 
 from candled.cli.options import (
+    BundleOption,
     CandlesOption,
+    EachSideOption,
     ExitsOption,
     FeaturesOption,
+    FoldsOption,
     FromOption,
     IntervalOption,
     JsonOption,
+    LabelsOption,
     LookaheadOption,
+    LookaheadOrNoneOption,
     Preset,
+    PresetOption,
     ProfitOption,
-    Rule,
+    ProfitOrNoneOption,
     StopOption,
+    StopOrNoneOption,
+    SymbolOption,
+    ThresholdOption,
     ToOption,
     TrainedUntilOption,
-    check_percent,
 )
 
 
@@ -31,7 +39,7 @@ def features(
     out: Annotated[Path, typer.Option(help="CSV, CSV.gz or parquet to write.", metavar="FILE")],
     interval: IntervalOption = None,
     features: FeaturesOption = "mar",
-    regime: Annotated[Preset, typer.Option(help="Regime preset.")] = "notebook",
+    regime: PresetOption = "notebook",
     labels: Annotated[bool, typer.Option("--labels", help="Add the label columns.")] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="Add all columns of the bars and the regime's name.")
@@ -54,7 +62,7 @@ def features(
 def train(
     *,
     candles: CandlesOption,
-    symbol: Annotated[str, typer.Option(metavar="S")],
+    symbol: SymbolOption,
     interval: IntervalOption,
     out: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
     notebook: Annotated[
@@ -67,18 +75,10 @@ def train(
     features: Annotated[
         str | None, typer.Option(help="Feature set; mar-scalefree when absent.", metavar="NAME")
     ] = None,
-    labels: Annotated[Rule | None, typer.Option(help="Label rule; window when absent.")] = None,
-    lookahead: Annotated[
-        int | None, typer.Option(help="Label horizon in bars; 24 when absent.", min=1)
-    ] = None,
-    profit: Annotated[
-        float | None,
-        typer.Option(help="Profit target in percent; 1.5 when absent.", callback=check_percent),
-    ] = None,
-    stop: Annotated[
-        float | None,
-        typer.Option(help="Stop loss in percent; 1.0 when absent.", callback=check_percent),
-    ] = None,
+    labels: LabelsOption = None,
+    lookahead: LookaheadOrNoneOption = None,
+    profit: ProfitOrNoneOption = None,
+    stop: StopOrNoneOption = None,
     regime: Annotated[Preset | None, typer.Option(help="Regime preset of the labels.")] = None,
     threshold: Annotated[
         float | None, typer.Option(help="A fixed threshold.", min=0.0, max=1.0)
@@ -91,15 +91,17 @@ def train(
         float | None,
         typer.Option(help="Threshold that paid best after these costs (percent).", min=0),
     ] = None,
-    folds: Annotated[
-        int | None, typer.Option(help="Walk-forward folds; 11 when absent.", min=2)
-    ] = None,
+    folds: FoldsOption = None,
     balance: Annotated[bool, typer.Option("--balance", help="Weigh classes evenly.")] = False,
     calibrate: Annotated[
         bool, typer.Option(help="Fold a temperature, fitted out of sample, into the trees.")
     ] = True,
 ) -> None:
-    """Train a model and judge it by what it had not seen; write a bundle with its evidence."""
+    """Train a model and judge it by what it had not seen; write a bundle with its evidence.
+
+    Example: candled train --candles BTCUSDT_1h.csv.gz --symbol BTCUSDT --interval 1h
+    --out models/BTCUSDT_1h
+    """
     from candled.offline.training import TrainOptions, train_bundle
 
     options = TrainOptions(
@@ -125,7 +127,7 @@ def train(
 
 def report(
     *,
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="BUNDLE")],
+    bundle: BundleOption,
     candles: CandlesOption,
     out: Annotated[
         Path | None, typer.Option(help="HTML page to write; a summary alone when absent.")
@@ -157,12 +159,10 @@ def report(
 
 def predict(
     *,
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="BUNDLE")],
+    bundle: BundleOption,
     candles: CandlesOption,
     out: Annotated[Path, typer.Option(help="CSV or CSV.gz to write.", metavar="FILE")],
-    threshold: Annotated[
-        float | None, typer.Option(help="Instead of the bundle's own.", min=0.0, max=1.0)
-    ] = None,
+    threshold: ThresholdOption = None,
 ) -> None:
     """Write probabilities and signals for every complete row of a candle file."""
     from candled.offline.tables import write_predictions_of
@@ -172,7 +172,7 @@ def predict(
 
 def backtest(
     *,
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="BUNDLE")],
+    bundle: BundleOption,
     candles: Annotated[
         list[Path],
         typer.Option(help="SYMBOL_INTERVAL.csv[.gz]; again for each further symbol."),
@@ -180,15 +180,13 @@ def backtest(
     exchange: Annotated[
         str, typer.Option(help="As the daemon's configuration names it; part of the ids.")
     ] = "binance",
-    threshold: Annotated[
-        float | None, typer.Option(help="Instead of the bundle's own.", min=0.0, max=1.0)
-    ] = None,
-    regime: Annotated[Preset, typer.Option(help="Regime preset.")] = "notebook",
+    threshold: ThresholdOption = None,
+    regime: PresetOption = "notebook",
     regime_gate: Annotated[
         bool, typer.Option("--regime-gate", help="Trade only with the trend.")
     ] = False,
-    fee: Annotated[float, typer.Option(help="Percent of each side.", min=0.0)] = 0.1,
-    slippage: Annotated[float, typer.Option(help="Percent of each side.", min=0.0)] = 0.0,
+    fee: EachSideOption = 0.1,
+    slippage: EachSideOption = 0.0,
     funding: Annotated[
         float, typer.Option(help="Percent that longs pay to shorts every 8 hours.")
     ] = 0.0,

@@ -7,79 +7,35 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import IntervalOption, JsonOption
+from candled.cli.options import CONFIG, ConfigOption, IntervalOption, JsonOption
 
 
 def run(
     *,
-    config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = Path(
-        "config.toml"
-    ),
+    config: ConfigOption = CONFIG,
 ) -> None:
-    """Run the daemon until SIGTERM or Ctrl+C."""
+    """Run the daemon until SIGTERM or Ctrl+C.
+
+    Ends with 0 after it has drained, 75 when starting again may help (disk full, journal in use),
+    78 when a person must change the configuration, 70 when the journal is damaged.
+
+    Example: candled run --config /etc/candled/config.toml
+    """
     from candled.compose import run_daemon
 
     run_daemon(config)
 
 
-def check(
-    *,
-    config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = Path(
-        "config.toml"
-    ),
-) -> None:
-    """Check configuration, bundles, state, broker and exchanges; name every problem."""
+def check(*, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """Check configuration, bundles, state, broker and exchanges; name every problem.
+
+    Ends with 0 when `run` would do well, else with the code that it would end with.
+
+    Example: candled check --json
+    """
     from candled.check import check_all
 
-    raise typer.Exit(check_all(config))
-
-
-def tail(
-    *,
-    config: Annotated[
-        Path, typer.Option("--config", help="Configuration file, for its broker.")
-    ] = Path("config.toml"),
-    url: Annotated[
-        str | None, typer.Option(help="Listen here instead: mqtt://host:1883.", metavar="URL")
-    ] = None,
-    base_topic: Annotated[
-        str | None, typer.Option(help="Topic above all.", show_default="candled")
-    ] = None,
-    username: Annotated[str | None, typer.Option(help="At the broker.")] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the password.", metavar="FILE")
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="Authorities to trust for mqtts.", metavar="FILE")
-    ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Believe only what this key signed; again for more.", metavar="PUBLIC_KEY"
-        ),
-    ] = None,
-    stream: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this one; again for more.", metavar="EXCHANGE/SYMBOL/INTERVAL"),
-    ] = None,
-    since: Annotated[
-        int | None, typer.Option(help="Ask for signals numbered above it first.", min=0)
-    ] = None,
-    venue_clock: Annotated[
-        bool, typer.Option("--venue-clock", help="Learn the time from the messages (simulators).")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show signals, corrections and halts as bots are told them, until Ctrl+C."""
-    from candled.tail import TailOptions, run_tail
-
-    options = TailOptions(
-        config=config, url=url, base_topic=base_topic, username=username,
-        password_file=password_file, ca_file=ca_file, trust=tuple(trust or ()),
-        streams=tuple(stream or ()), since=since,
-        venue_clock=venue_clock, as_json=as_json,
-    )  # fmt: skip
-    raise typer.Exit(run_tail(options))
+    raise typer.Exit(check_all(config, as_json=as_json))
 
 
 def demo(
@@ -96,7 +52,12 @@ def demo(
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the whole main job on this machine: exchange, training, daemon, broker, signals."""
+    """Show the whole main job on this machine: exchange, training, daemon, broker, signals.
+
+    Ends with 1 when a bar was not decided or a signal was lost.
+
+    Example: candled demo --bars 60 --symbols 2
+    """
     from candled.demo import DemoOptions, run_demo
 
     options = DemoOptions(
@@ -133,7 +94,10 @@ def simulate(
         typer.Option(help="What goes wrong meanwhile (docs/simulator.md).", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Play candles as a venue would, websocket and REST on one loopback port."""
+    """Play candles as a venue would, websocket and REST on one loopback port.
+
+    Example: candled simulate --port 8090 --symbols BTCUSDT --speed 3600 --start-at 3000
+    """
     from candled.simulate import SimulationOptions, run_simulator
 
     run_simulator(

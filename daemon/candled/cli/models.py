@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import JsonOption
+from candled.cli.options import BundleArgument, JsonOption, KeyFileOption, SeveralOption
 
 
 def import_notebook(
     *,
     directory: Annotated[Path, typer.Argument(help="Folder of the notebook's three files.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to make.", metavar="BUNDLE")],
-    symbol: Annotated[str | None, typer.Option(help="Which, when there are several.")] = None,
-    interval: Annotated[str | None, typer.Option(help="Which, when there are several.")] = None,
+    symbol: SeveralOption = None,
+    interval: SeveralOption = None,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.6,
 ) -> None:
     """Turn the notebook's three files into a bundle, executing nothing from them."""
@@ -26,7 +26,7 @@ def import_notebook(
 
 def check(
     *,
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    bundle: BundleArgument,
     trusted_key: Annotated[
         list[str] | None,
         typer.Option(help="Public key that it must be signed with; one of several.", metavar="KEY"),
@@ -40,8 +40,8 @@ def check(
 
 def sign(
     *,
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    key_file: Annotated[Path, typer.Option(help="Private key.", metavar="FILE")],
+    bundle: BundleArgument,
+    key_file: KeyFileOption,
 ) -> None:
     """Sign a bundle, so that daemons that trust the key know it is yours."""
     from candled.offline.models import sign_model
@@ -51,7 +51,7 @@ def sign(
 
 def show(
     *,
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    bundle: BundleArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a bundle is and how it was made."""

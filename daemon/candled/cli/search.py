@@ -9,10 +9,14 @@ import typer
 
 from candled.cli.options import (
     CandlesOption,
+    FoldsOption,
     IntervalOption,
     JsonOption,
-    Rule,
-    check_percent,
+    LabelsOption,
+    LookaheadOrNoneOption,
+    ProfitOrNoneOption,
+    StopOrNoneOption,
+    SymbolOption,
     parse_names,
 )
 
@@ -34,7 +38,7 @@ OnlyOption = Annotated[
 def tune(
     *,
     candles: CandlesOption,
-    symbol: Annotated[str, typer.Option(metavar="S")],
+    symbol: SymbolOption,
     interval: IntervalOption,
     out: Annotated[
         Path, typer.Option(help="Folder of the search; the same one goes on.", metavar="DIR")
@@ -57,21 +61,11 @@ def tune(
     recipe: Annotated[
         Path | None, typer.Option(help="The default to begin with, as JSON.", metavar="FILE")
     ] = None,
-    labels: Annotated[Rule | None, typer.Option(help="Label rule; window when absent.")] = None,
-    lookahead: Annotated[
-        int | None, typer.Option(help="Label horizon in bars; 24 when absent.", min=1)
-    ] = None,
-    profit: Annotated[
-        float | None,
-        typer.Option(help="Profit target in percent; 1.5 when absent.", callback=check_percent),
-    ] = None,
-    stop: Annotated[
-        float | None,
-        typer.Option(help="Stop loss in percent; 1.0 when absent.", callback=check_percent),
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(help="Walk-forward folds; 11 when absent.", min=2)
-    ] = None,
+    labels: LabelsOption = None,
+    lookahead: LookaheadOrNoneOption = None,
+    profit: ProfitOrNoneOption = None,
+    stop: StopOrNoneOption = None,
+    folds: FoldsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for a better recipe, and say how much of what was found is luck."""

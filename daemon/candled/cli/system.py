@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from candled.cli.options import CONFIG, ConfigOption
+
 
 def install(
     *,
-    config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = Path(
-        "config.toml"
-    ),
+    config: ConfigOption = CONFIG,
     name: Annotated[
         str, typer.Option(help="Of the unit; several daemons have several.", metavar="NAME")
     ] = "candled",

@@ -5,7 +5,7 @@ tables    the tables and their keys, with defaults
 loading   reading the file, and what its problems are called
 """
 
-from candled.config.loading import ConfigError, load_config, rooted
+from candled.config.loading import ConfigError, digest, load_config, rooted
 from candled.config.tables import (
     AlertsConfig,
     Config,
@@ -42,6 +42,7 @@ __all__ = [
     "TrackConfig",
     "WebConfig",
     "WebhookConfig",
+    "digest",
     "load_config",
     "rooted",
     "split_address",

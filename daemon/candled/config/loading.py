@@ -6,6 +6,7 @@ Nothing but that file is opened, connected or loaded here. Paths in it are relat
 from __future__ import annotations
 
 import difflib
+import hashlib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,11 @@ def load_config(path: Path) -> Config:
     if problems:
         raise ConfigError(path, problems)
     return _rooted(config, path.resolve().parent)
+
+
+def digest(config: Config) -> str:
+    """Return what a daemon says of its configuration: the SHA-256 of all settings."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
 
 
 def _text_of(path: Path) -> str:

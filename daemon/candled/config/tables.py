@@ -41,16 +41,21 @@ class MqttConfig(_Part):
     """[mqtt] The broker that signals are published to."""
 
     url: Annotated[str, AfterValidator(mqtt_url)] = "mqtt://127.0.0.1:1883"
+    """mqtts://host:8883 for TLS."""
     base_topic: Annotated[str, AfterValidator(no_wildcards)] = "candled"
+    """Above all topics: signals come on candled/signal/EXCHANGE/SYMBOL/INTERVAL."""
     client_id: Annotated[str, Field(max_length=128), AfterValidator(topic_level)] = "candled"
     """Must differ between daemons on one broker; a level of the topics that `check` uses."""
     username: str | None = None
+    """At the broker."""
     password_file: SecretPlace | None = None
     """The password is the file's content without the final newline."""
     ca_file: Path | None = Field(None, strict=False)
     """Certificate authorities for mqtts; the system's when absent."""
     cert_file: Path | None = Field(None, strict=False)
+    """Our own certificate, for brokers that ask for one."""
     key_file: SecretPlace | None = None
+    """Its private key."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     """Of MQTT; auto: 5, or 3.1.1 with a broker that refuses it."""
     keepalive: Annotated[int, Field(ge=2, le=600)] = 2
@@ -115,6 +120,7 @@ class HomeAssistantConfig(_Part):
     """[homeassistant] Sensors of every stream, by Home Assistant's MQTT discovery."""
 
     enabled: bool = False
+    """Let sensors of every stream appear by themselves."""
     prefix: Annotated[str, AfterValidator(no_wildcards)] = "homeassistant"
     """Home Assistant's discovery prefix."""
 
@@ -127,7 +133,9 @@ class LogConfig(_Part):
     max_megabytes: Annotated[int, Field(ge=1)] = 100
     """Size at which a decision file is rotated."""
     backups: Annotated[int, Field(ge=0)] = 5
+    """How many rotated files are kept."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of what the daemon says of itself on standard error."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: console on a terminal, else JSON."""
 
@@ -152,6 +160,7 @@ class WebhookConfig(_Part):
     streams: Annotated[list[str], Field(min_length=1)] = ["*"]
     """Patterns of exchange/symbol/interval."""
     sides: Annotated[list[Literal["long", "short"]], Field(min_length=1)] = ["long", "short"]
+    """Whose orders are sent."""
     exits: bool = True
     """Send an order to leave when a correction takes a signal back."""
     exit_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
@@ -165,6 +174,7 @@ class WebhookConfig(_Part):
     username: str | None = None
     """For HTTP basic authentication."""
     password_file: SecretPlace | None = None
+    """For HTTP basic authentication."""
     ca_file: Path | None = Field(None, strict=False)
     """Certificate authorities for https; the usual ones when absent."""
     market: Literal["spot", "futures"] = "spot"
@@ -185,6 +195,7 @@ class AlertsConfig(_Part):
     kinds: list[Literal["signals", "corrections", "health", "halts"]] = [
         "signals", "corrections", "health", "halts",
     ]  # fmt: skip
+    """What people are told of."""
     streams: Annotated[list[str], Field(min_length=1)] = ["*"]
     """Patterns of exchange/symbol/interval, for all kinds but health."""
     digest_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
@@ -203,6 +214,7 @@ class ExchangeConfig(_Part):
     ws_url: Annotated[str, AfterValidator(websocket_base)] | None = None
     """Another host than the venue's own, e.g. a regional one or the simulator."""
     rest_url: Annotated[str, AfterValidator(rest_base)] | None = None
+    """The same for its REST interface."""
     max_skew_s: Annotated[float, Field(ge=0)] = 5.0
     """Seconds by which its clock may differ from this machine's, or inf, as for the simulator."""
     audit: Literal["correct", "flag", "off"] = "correct"
@@ -237,12 +249,17 @@ class StreamConfig(_Part):
     """[[streams]] Symbols of one exchange and interval that one bundle decides."""
 
     exchange: str
+    """NAME of its [exchanges.NAME]."""
     symbols: Annotated[list[Annotated[str, AfterValidator(topic_level)]], Field(min_length=1)]
+    """As the venue spells them."""
     interval: Annotated[str, AfterValidator(interval_name)]
+    """1s to 1M, as the bundle was trained on."""
     bundle: Path = Field(strict=False)
+    """Folder of the bundle, made by `candled train` or `candled model import`."""
     any_symbol: bool = False
     """Allow symbols that the bundle was not trained on."""
     policy: PolicyConfig = PolicyConfig()
+    """What differs from [policy]."""
 
 
 class Config(_Part):

@@ -10,7 +10,9 @@ the same slot with the next revision.
 The journal knows nothing of feeds, models or brokers.
 """
 
+from candled.journal.asking import Sought
 from candled.journal.database import JournalError, JournalLockedError, JournalUnavailableError
+from candled.journal.holder import holder
 from candled.journal.housekeeping import Housekeeper
 from candled.journal.journal import Journal, open_journal
 from candled.journal.reader import JournalReader, Refused, open_reader
@@ -25,6 +27,8 @@ __all__ = [
     "JournalReader",
     "JournalUnavailableError",
     "Refused",
+    "Sought",
+    "holder",
     "open_journal",
     "open_reader",
 ]

@@ -19,7 +19,14 @@ from candled.core.bar import Bars
 from candled.core.track import Outcome
 from candled.journal.database import damaged
 from candled.journal.rows import bars_of, entry_of, outcome_of, table_of
-from candled.journal.statements import DECIDED_BARS, FIRST_DECIDED, NEWEST_BARS, NO_SUM, SUM
+from candled.journal.statements import (
+    DECIDED_BARS,
+    FIRST_DECIDED,
+    NEWEST_BARS,
+    NO_SUM,
+    NTH_NEWEST_BAR,
+    SUM,
+)
 from candled.journal.sums import WrongSumError, bar_sums, check_row
 from candled.ports import Entry
 
@@ -54,7 +61,7 @@ class Look:
                 check_row(f"a row of {table}", row)
         return [row[:-1] for row in rows]
 
-    def entries(self, sql: str, values: Sequence[int] = ()) -> list[Entry]:
+    def entries(self, sql: str, values: Sequence[int | str] = ()) -> list[Entry]:
         """Return the entries that a query finds; raises JournalError for one that is damaged."""
         with self._believed():
             return [self._entry(row) for row in self._rows(sql, values)]
@@ -74,18 +81,22 @@ class Look:
 
         Raises JournalError also where one is missing that was decided on.
         """
+        decided = self._decided(stream, count) if self._summed else []
         bars = bars_of(self.table(stream, NEWEST_BARS, (count,))[::-1])
-        if self._summed:
-            self._check_decided(stream, bars)
-        return bars
-
-    def _check_decided(self, stream: int, bars: Bars) -> None:
-        start = int(bars.open_time[0]) if len(bars) else 0
-        decided = {at for (at,) in self._asked.rows(DECIDED_BARS, (stream, start))}
-        if lost := decided.difference(bars.open_time.tolist()):
+        first = int(bars.open_time[0]) if len(bars) else 0
+        if lost := {at for at in decided if at >= first}.difference(bars.open_time.tolist()):
             raise damaged(
                 self._asked.path, f"the bar of stream {stream} that opens at {min(lost)} is missing"
             )
+        return bars
+
+    def _decided(self, stream: int, count: int) -> list[int]:
+        """Return which of the newest `count` bars were decided; all of them when it is negative.
+
+        It must be asked before the bars are: a daemon may decide and store more in between.
+        """
+        rows = self._asked.rows(NTH_NEWEST_BAR, (stream, count - 1)) if count > 0 else []
+        return [at for (at,) in self._asked.rows(DECIDED_BARS, (stream, rows[0][0] if rows else 0))]
 
     def table(self, stream: int, sql: str, values: Sequence[int] = ()) -> NDArray[np.float64]:
         """Return bars as a table of their cells."""
@@ -103,7 +114,7 @@ class Look:
         ((first,),) = self._asked.rows(FIRST_DECIDED, (stream, start))
         return None if first is None else int(first)
 
-    def _rows(self, sql: str, values: Sequence[int]) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, values: Sequence[int | str]) -> list[tuple[Any, ...]]:
         return self._asked.rows(sql if self._summed else sql.replace(SUM, NO_SUM), values)
 
     @property

@@ -7,8 +7,9 @@ be made beside it. Each question is a short transaction of its own; the daemon n
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
 from candled.core.track import Outcome
 from candled.journal import statements
+from candled.journal.asking import Sought, question
 from candled.journal.database import (
     FILE,
     JournalUnavailableError,
@@ -47,10 +49,13 @@ class Refused:
 class JournalReader:
     """The open file. Use `open_reader` to get one."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, still: bool) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, opened: os.stat_result, *, still: bool
+    ) -> None:
         self.path = path
         self._connection = connection
         self._still = still
+        self._opened = opened
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +82,53 @@ class JournalReader:
         """
         entries = self._look().entries(statements.ENTRIES_OF_STREAM, (self._key(stream),))
         return list({entry.decision.bar_open: entry.decision for entry in entries}.values())
+
+    def found(
+        self, sought: Sought, streams: Collection[Stream] | None = None, after: int = 0
+    ) -> list[Entry]:
+        """Return the newest entries after a position that are sought, oldest first.
+
+        `streams`: to look among; None: all.
+        """
+        keys = [(key, one) for key, one in self._keys() if streams is None or one in streams]
+        sql, values = question(sought, keys, after)
+        return self._look().entries(sql, values)[::-1]
+
+    def entry(self, position: int) -> Entry | None:
+        """Return the entry at a position; None when it is no longer there."""
+        found = self._look().entries(statements.ENTRIES_AFTER, (position - 1, 1))
+        return found[0] if found and found[0].position == position else None
+
+    def latest(self) -> list[Entry]:
+        """Return each stream's newest entry and that of its newest bar, oldest first."""
+        return self._look().entries(statements.LATEST_ENTRIES)
+
+    def last_position(self) -> int:
+        """Return the position of the newest entry; 0 without any."""
+        ((position,),) = self.rows(statements.NEWEST_POSITION)
+        return int(position)
+
+    def newest_opens(self) -> dict[Stream, int | None]:
+        """Return when each stream's newest bar opens (UTC ms); None without any."""
+        return {Stream(*row[:3]): row[3] for row in self.rows(statements.NEWEST_OPENS)}
+
+    def marks(self) -> dict[str, int]:
+        """Return up to where each sink has delivered, as far as that is on disk."""
+        return dict(self._small("marks", "sink, position"))
+
+    def epoch(self) -> str:
+        """Return the journal's epoch."""
+        return str(dict(self._small("meta", "key, value"))["epoch"])
+
+    def _small(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        look = self._look()
+        if self._version() >= SUMMED_SINCE:
+            return look.small(table, columns)
+        return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608 - constants
+
+    def _keys(self) -> list[tuple[int, Stream]]:
+        rows = self.rows("SELECT id, exchange, symbol, interval FROM streams")
+        return [(row[0], Stream(*row[1:])) for row in rows]
 
     def past(self, stream: Stream, count: int, since: int | None) -> tuple[Bars, list[Entry]]:
         """Return at most `count` newest bars, of those that open at `since` (UTC ms) or later.
@@ -142,6 +194,18 @@ class JournalReader:
         rows = self.rows("SELECT from_listing FROM streams WHERE id = ?", (self._key(stream),))
         return bool(rows and rows[0][0])
 
+    def is_current(self) -> bool:
+        """Whether the file that was opened is still the journal, and may be read as it was opened.
+
+        It is not when it was moved away, or when a daemon began to use one that stood still.
+        """
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        same = os.path.samestat(found, self._opened)
+        return same and not (self._still and _log_of(self.path).exists())
+
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         with told(self.path):
@@ -176,16 +240,23 @@ def open_reader(folder: Path) -> JournalReader:
         raise FileNotFoundError(f"{path}: there is no journal; name the daemon's [state] path")
     still = not _log_of(path).exists()
     mode = "?mode=ro&immutable=1" if still else "?mode=ro"
+    opened = path.stat()
     with told(path):
         connection = sqlite3.connect(path.absolute().as_uri() + mode, uri=True)
-    reader = JournalReader(path, connection, still=still)
+    reader = JournalReader(path, connection, opened, still=still)
     try:
         ((version,),) = reader.rows("PRAGMA user_version")
-        check_version(path, version)
+        _check(path, version)
     except BaseException:
         connection.close()
         raise
     return reader
+
+
+def _check(path: Path, version: int) -> None:
+    if version == 0:
+        raise JournalUnavailableError(f"{path}: a daemon is about to make it; look again")
+    check_version(path, version)
 
 
 def _log_of(path: Path) -> Path:

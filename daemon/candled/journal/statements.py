@@ -66,6 +66,13 @@ ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar
 ENTRIES_OF_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open = ? ORDER BY revision"
 NEWEST_SIGNAL: Final = f"{_ENTRIES} stream = ? AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
 ENTRIES_OF_STREAM: Final = f"{_ENTRIES} stream = ? ORDER BY bar_open, revision"
+#: What a reader looks for; `{}` is for conditions. Newest first, so that a limit is soon met.
+NEWEST_ENTRIES: Final = f"{_ENTRIES} position > ?{{}} ORDER BY position DESC LIMIT ?"
+NEWEST_POSITION: Final = "SELECT coalesce(max(position), 0) FROM decisions"
+NEWEST_OPENS: Final = (
+    "SELECT exchange, symbol, interval, (SELECT max(open_time) FROM bars WHERE stream = streams.id)"
+    " FROM streams ORDER BY exchange, symbol, interval"
+)
 
 INSERT_OUTCOME: Final = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)"
 _OUTCOMES: Final = "SELECT id, stream, bar_open, resolved_bar, entry, sum FROM outcomes WHERE"

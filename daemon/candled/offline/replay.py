@@ -17,8 +17,20 @@ if TYPE_CHECKING:
 
 def replayed(stream: Stream, bars: Bars, model: Model, policy: Policy) -> Iterator[Decision]:
     """Decide every bar of a stream, oldest first, ids included."""
-    engine = Engine([Lane(stream, model, policy)])
-    return (made for block in engine.replay(stream, bars) for made in block)
+    return decided_from(Lane(stream, model, policy), bars, 0)
+
+
+def decided_from(
+    lane: Lane, bars: Bars, first: int, *, from_listing: bool = False
+) -> Iterator[Decision]:
+    """Decide the bars from the one at index `first` on; those before it are their history.
+
+    As a daemon would that starts then: `from_listing` says that the venue has no bar before these.
+    """
+    engine = Engine([lane])
+    past = bars[max(0, first - engine.history(lane.stream)) : first]
+    engine.warm(lane.stream, past, from_listing=from_listing)
+    return (made for block in engine.replay(lane.stream, bars[first:]) for made in block)
 
 
 def replayed_tape(stream: Stream, bars: Bars, model: Model, policy: Policy) -> Tape:
