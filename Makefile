@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol reference unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics reference unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
@@ -41,6 +41,8 @@ matrix: $(VENV)/.dev ## every venue against every misbehaviour, as a table
 protocol: $(VENV)/.dev ## the schemas of what is said over MQTT, written anew into docs/protocol
 	$(BIN)/python -m candled_adapters.protocol.schema docs/protocol
 
+metrics: $(VENV)/.dev ## the table of all figures, written anew into docs/metrics.md
+	$(BIN)/python -m candled_adapters.web.metrics_table docs/metrics.md
 reference: $(VENV)/.dev ## the pages of all commands and of the configuration, written anew into docs
 	$(BIN)/python -m candled.cli.reference docs
 

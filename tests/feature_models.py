@@ -8,8 +8,8 @@ import xgboost
 from candled.core.bar import Bars
 from candled.core.decision import Target
 from candled.core.features import FeatureSet
+from candled.core.labels import LabelParams, window_labels
 from candled.core.model import ModelSpec
-from candled.lab.labels import LabelParams, window_labels
 from candles import HOURLY
 
 

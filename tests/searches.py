@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import HOUR, Bars, Interval
+from candled.core.labels import LabelParams
 from candled.lab.dataset import Material, material
-from candled.lab.labels import LabelParams
 from candled.lab.recipe import Boosting, Recipe
 from candled.lab.tune import Space, Tuning, space_of, tune
 from candles import HOURLY, START_MS, candles

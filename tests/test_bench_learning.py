@@ -25,8 +25,8 @@ from candled.bench.learning.timing import turns
 from candled.bench.pandas_features import calculate_features
 from candled.core.bar import Interval
 from candled.core.features.mar import COLUMNS, MAR
+from candled.core.labels import LabelParams
 from candled.lab.backtest import Costs, Exits, sweep
-from candled.lab.labels import LabelParams
 from candled.lab.predict import Predictions, predict
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
 from candled.lab.tablefile import write_blocks

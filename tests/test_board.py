@@ -273,3 +273,16 @@ def test_a_group_is_explained_by_all_that_is_in_it():
 def test_a_bug_does_not_hide_behind_what_is_known():
     """A group with anything unexplained in it keeps its traceback."""
     assert explain(ExceptionGroup("both", [JournalError("b"), TypeError("bug")])) is None
+
+
+def test_a_part_has_been_well_once_it_said_so():
+    """Also before any problem, and for good: a start that is over does not begin again."""
+    board = Board(lambda: 0)
+    assert not board.has_been_well("mqtt")
+    board.report("mqtt", "away")
+    assert not board.has_been_well("mqtt")
+    board.report("mqtt", None)
+    board.report("mqtt", "away")
+    assert board.has_been_well("mqtt")
+    board.report("other", None)
+    assert board.has_been_well("other")

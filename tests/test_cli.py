@@ -23,12 +23,13 @@ from typer.main import get_command
 from candled.cli import app
 from candled.core.bar import HOUR, Bars, Stream
 from candled.core.decision import BarClosed, Evidence, Policy, Side, Source, signals
+from candled.core.drift import Levels, Usual
 from candled.core.engine import Engine, Lane
 from candled.core.features.mar import COLUMNS
 from candled.core.features.scalefree import SCALEFREE
+from candled.core.labels import LabelParams
 from candled.core.model import Ranges
 from candled.journal import open_journal
-from candled.lab.labels import LabelParams
 from candled.lab.predict import predict
 from candled.lab.tablefile import read_table
 from candled.lab.tables import feature_table
@@ -427,10 +428,13 @@ def test_show_lays_out_the_evidence(tmp_path: Path):
         Evidence(Side.LONG, 0.5, 0.75, 812, 0.0512, 0.3279, 0.29, 0.366, 0.245, 0.17),
         Evidence(Side.LONG, 0.75, None, 9, 0.001, 0.5, 0.1, 0.9, 0.245, None),
     )
+    levels = Levels(psi_median=0.5, outside_share=0.25, psi_answers=1.5)
+    usual = tuple(Usual(rows, 9, levels, levels) for rows in (100, 250))
     known = changed(
         evidence=bands,
         ranges=Ranges(np.arange(k) - 0.5, np.arange(k) + 0.5),
         abstain_limits=np.array([0.25, 0.5, 0.75], dtype=np.float32),
+        reference=dataclasses.replace(spec().reference, usual=usual),
     )
     write_bundle(known, tmp_path / "b")
     said = succeed("model", "show", tmp_path / "b")
@@ -443,17 +447,20 @@ evidence (out of sample, by the side's probability)
     assert table in said
     assert "\nranges         of 220 features\n" in said
     assert "\nabstain_limits [0.25, 0.5, 0.75]\n" in said
+    assert "\nreference      of 768 rows; what is usual for stretches of 100, 250 rows\n" in said
     shown = json.loads(succeed("model", "show", tmp_path / "b", "--json"))
     assert shown["evidence"] == [dataclasses.asdict(band) for band in bands]
     assert shown["ranges"]["ma6_sma"] == [0.5, 1.5]
     assert len(shown["ranges"]) == 220
     assert shown["abstain_limits"] == [0.25, 0.5, 0.75]
-    write_bundle(spec(), tmp_path / "n")
+    assert shown["reference"]["usual"][1]["most"]["psi_answers"] == 1.5
+    write_bundle(changed(reference=None), tmp_path / "n")
     said = succeed("model", "show", tmp_path / "n")
-    for key in ("abstain_limits", "ranges", "evidence"):
+    for key in ("abstain_limits", "ranges", "evidence", "reference"):
         assert f"\n{key:14} None\n" in said
     shown = json.loads(succeed("model", "show", tmp_path / "n", "--json"))
     assert (shown["evidence"], shown["ranges"], shown["abstain_limits"]) == ([], None, None)
+    assert shown["reference"] is None
 
 
 def test_bad_bundles_end_with_78(made: Path, tmp_path: Path):

@@ -509,3 +509,25 @@ def test_an_exchange_is_not_named_as_the_checks_topics_are(tmp_path: Path):
         tmp_path, LEAST.replace("binance", "check", 1).replace('"binance"', '"check"')
     )
     assert "must not be 'check': its topics would be those of `candled check`" in text
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8780", "127.0.0.9:0", "localhost:1", "[::1]:65535", ""]
+)
+def test_a_window_may_be_anywhere_on_loopback(tmp_path: Path, address: str):
+    """Any port, 0 for a free one; or nowhere."""
+    assert load(tmp_path, f"web.listen = '{address}'\n{LEAST}").web.listen == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0.0.0.0:8780", "[::]:80", ":8780", "192.168.1.2:8780", "candled.example:8780", "127.0.0.1",
+     "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:x", "::1:80", "8780",
+     "localhost:٣", "http://127.0.0.1:80"],
+)  # fmt: skip
+def test_a_window_that_others_could_reach_is_refused(tmp_path: Path, address: str):
+    """With the ways in which one looks from elsewhere."""
+    (problem,) = problems(tmp_path, f"web.listen = '{address}'\n{LEAST}")
+    assert problem.startswith("web.listen: must be a port on this machine's loopback")
+    assert "ssh -L" in problem
+    assert "reverse proxy" in problem

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from candled.core.bar import Stream
-from candled.core.decision import BarClosed, Decision, Source
+import journals
+from candled.core.bar import HOUR, Stream
+from candled.core.correction import correction
+from candled.core.decision import BarClosed, BarRevised, Decision, Side, Source
 from candled.core.engine import Engine
 from candled.errors import Exit, explain
 from candled.journal import (
@@ -19,11 +24,13 @@ from candled.journal import (
     open_reader,
 )
 from candles import candles, differing
+from journals import opened
 from models import lane
 
 BTC = Stream("binance", "BTCUSDT", "1h")
 ETH = Stream("binance", "ETHUSDT", "1h")
 BARS = candles(60, seed=2)
+START = int(BARS.open_time[0])
 FILE = "candled.journal"
 
 
@@ -185,6 +192,81 @@ def test_an_unknown_stream_has_nothing(tmp_path: Path):
         assert reader.decisions(ETH) == []
         assert len(reader.bars(ETH)) == 0
         assert not reader.from_listing(ETH)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 80), st.none() | st.integers(-2, 62))
+def test_the_past_is_the_newest_of_what_is_there(filled: Path, count: int, back: int | None):
+    """At most so many bars, from some moment on, and all that was decided about these."""
+    since = None if back is None else START + back * HOUR
+    with open_reader(filled) as reader:
+        bars, entries = reader.past(BTC, count, since)
+        every, decisions = reader.bars(BTC), reader.decisions(BTC)
+    kept = [at for at in every.open_time.tolist()[-count:] if since is None or at >= since]
+    assert bars.open_time.tolist() == kept
+    assert differing(bars.close, every.close[len(every) - len(bars) :] if kept else bars.close) == 0
+    newest = {entry.decision.bar_open: entry.decision for entry in entries}
+    assert list(newest.values()) == [d for d in decisions if d.bar_open in set(kept)]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a stopped daemon's journal: a history, decisions of all kinds, and corrections."""
+    folder = tmp_path_factory.mktemp("filled")
+    with opened(folder) as journal:
+        journal.store_history(BTC, BARS[:20], from_listing=True)
+        for hour in range(20, 60):
+            side = (Side.FLAT, Side.LONG, Side.NO_DECISION, Side.SHORT)[hour % 4]
+            event = BarClosed(BTC, BARS.row(hour), Source.WS, 1, 1)
+            journal.commit([event], [journals.decided(event, side)], [0])
+        for hour in (59, 57, 40):
+            bar = dataclasses.replace(BARS.row(hour), close=BARS.row(hour).open)
+            event = BarRevised(BTC, bar, 1, 1)
+            affected = journal.affected(event, 1)
+            last = affected.entries[bar.open_time]
+            again = dataclasses.replace(last.decision, side=Side.FLAT, price=bar.close)
+            corrected = correction(again, last.decision, last.seq)
+            journal.revise(event, affected.bar, [corrected] if corrected else [], 0)
+    return folder
+
+
+def test_the_newest_signal_comes_with_what_became_of_it(filled: Path):
+    """The last one that was numbered, and the newest decision about its bar."""
+    with open_reader(filled) as reader:
+        signal, verdict = reader.newest_signal(BTC)
+        entries = reader.past(BTC, 80, None)[1]
+        assert signal == max((e for e in entries if e.seq), key=lambda e: e.seq)
+        assert signal.decision.side is Side.SHORT
+        assert (verdict.decision.revision, verdict.decision.side) == (1, Side.FLAT)
+        assert verdict.decision.bar_open == signal.decision.bar_open
+        assert reader.newest_signal(ETH) is None
+
+
+def test_closes_are_those_of_the_newest_bars(filled: Path):
+    """With their times, oldest first; a stream that is not there has none."""
+    with open_reader(filled) as reader:
+        bars = reader.bars(BTC)
+        told = list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
+        assert reader.closes(BTC, 7) == told[-7:]
+        assert reader.closes(BTC, 99) == told
+        assert reader.closes(ETH, 7) == []
+
+
+def test_a_damaged_row_is_no_past(filled: Path, tmp_path: Path):
+    """What is shown is what was written, or an error."""
+    for file in filled.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute(
+            "UPDATE bars SET close = close + 1 WHERE open_time = ?", (int(BARS.open_time[50]),)
+        )
+    db.close()
+    with open_reader(tmp_path) as reader:
+        assert len(reader.past(BTC, 9, None)[0]) == 9
+        with pytest.raises(JournalError):
+            reader.past(BTC, 10, None)
+        with pytest.raises(JournalError):
+            reader.closes(BTC, 10)
 
 
 def test_a_journal_in_the_making_is_not_yet_there(tmp_path: Path):

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -45,6 +46,7 @@ from candled.ports import (
 from candled.service import BatchTimes, Service
 from candled.tally import Tally
 from candled.telling import Teller
+from candled_adapters.web.files import chart_script
 from candles import candles
 from fakes import FixedClock, until
 from models import bundle, lane
@@ -188,6 +190,7 @@ def serve(
     observer: Callable[[Sequence[Entry], BatchTimes], None] | None = None,
     count: Callable[[Incident], None] = lambda _: None,
     prepare: Callable[[Journal], None] | None = None,
+    watchers: Sequence[Sink] = (),
 ) -> None:
     """Run a service on the state in `folder`, stop it after `during`, and raise what it raises."""
 
@@ -206,6 +209,7 @@ def serve(
                 board=board,
                 observer=observer,
                 tell=Teller(board, count),
+                watchers=watchers,
             )
             running = asyncio.create_task(service.run(stop))
             watched = asyncio.ensure_future(during(Run(journal, board, feed, stop)))
@@ -703,6 +707,44 @@ def test_a_full_inbox_makes_feeds_wait():
     asyncio.run(body())
 
 
+# --- who only watches
+
+
+class Watcher:
+    """Looks at everything and marks nothing."""
+
+    name = "watcher"
+
+    def __init__(self) -> None:
+        self.seen: list[Entry] = []
+        self.ended_after = -1
+
+    async def run(self, outbox: Outbox, board: HealthBoard) -> None:
+        board.remark(self.name, None)
+        try:
+            while True:
+                await outbox.wait(len(self.seen))
+                self.seen += outbox.after(len(self.seen), 100)
+        finally:
+            self.ended_after = len(self.seen)
+
+
+def test_who_only_watches_sees_all_and_is_waited_for_by_nobody(tmp_path: Path):
+    """It begins at once, though no clock was measured, sees the drain, and holds no end up."""
+    feed, watcher = RecordedFeed([history(BTC), *live(BTC, HISTORY, HISTORY + 5)]), Watcher()
+    feed.clock.known.clear()
+
+    async def during(run: Run) -> None:
+        await run.decided(5)
+        await until(lambda: len(watcher.seen) == 5)
+        stopped.append(time.monotonic())
+
+    stopped: list[float] = []
+    serve(tmp_path, feed, watchers=[watcher], during=during)
+    assert watcher.ended_after == 5
+    assert time.monotonic() - stopped[0] < 4.0  # what marks nothing would hold the drain for five
+
+
 # --- what the live process is made of
 
 FORBIDDEN = {
@@ -717,6 +759,7 @@ FORBIDDEN = {
     "candled.offline",
     "candled_adapters.artifacts.notebook",
     "candled_adapters.artifacts.inert_pickle",
+    "lightweight_charts",
 }
 
 LIVE = """
@@ -752,6 +795,8 @@ def live_modules(folder: Path, dialect: str, symbol: str) -> set[str]:
         f"""
         mqtt.url = "mqtt://127.0.0.1:9"
         log.decisions = "decisions.jsonl"
+        web.listen = "127.0.0.1:0"
+        web.page = {str(chart_script() is not None).lower()}
         [exchanges.binance]
         dialect = "{dialect}"
         ws_url = "ws://127.0.0.1:9"

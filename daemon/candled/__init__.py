@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from candled.core.bar import Bars
     from candled.core.decision import Policy
+    from candled.core.labels import LabelParams
     from candled.lab.backtest.rules import Costs, Exits, Sizing
     from candled.lab.dataset import TrainingError
-    from candled.lab.labels import LabelParams
     from candled.lab.recipe import Boosting, Recipe, ThresholdRule
     from candled.offline.backtest import BacktestError
     from candled.workbench.candles import FrameError, bars, read_candles, synthetic_candles
@@ -72,7 +72,7 @@ _ROOMS: Final = {
     "candled.core.decision": ("Policy",),
     "candled.lab.backtest.rules": ("Costs", "Exits", "Sizing"),
     "candled.lab.dataset": ("TrainingError",),
-    "candled.lab.labels": ("LabelParams",),
+    "candled.core.labels": ("LabelParams",),
     "candled.lab.recipe": ("Boosting", "Recipe", "ThresholdRule"),
     "candled.offline.backtest": ("BacktestError",),
     "candled.workbench.candles": ("FrameError", "bars", "read_candles", "synthetic_candles"),

@@ -39,6 +39,10 @@ class Board:
         """The present health."""
         return self._health
 
+    def problem(self, part: str) -> str | None:
+        """Return what is wrong with `part`; None when it is well, or was never heard of."""
+        return self._problems.get(part)
+
     def report(self, part: str, problem: str | None) -> None:
         """Say what is wrong with `part`, or None when it is well."""
         if problem is None:

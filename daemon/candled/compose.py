@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -30,16 +31,20 @@ from candled.core.decision import Policy
 from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
 from candled.core.model import Model
+from candled.core.track import StreamDrift
+from candled.driftwatch import DriftWatch
+from candled.gauges import Instruments, exposition_of, sources_of
 from candled.journal import Journal, open_journal
+from candled.ledger import Ledger, TrackSettings
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, info_of, mqtt_settings, sinks_of
-from candled.ports import Clock, Feed
+from candled.ports import Clock, Feed, Sink
 from candled.service import Service
 from candled.tally import Tally
 from candled.targets import require_targets
-from candled.telling import Teller
-from candled.window import Behind, page_problems, window_of
+from candled.telling import Tell, Teller
+from candled.window import Behind, champions, page_problems, window_of
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
@@ -64,6 +69,10 @@ class Daemon:
     journal: Journal
     board: Board
     tally: Tally
+    watch: LoopWatch
+    ledger: Ledger
+    drift: Callable[[Stream], StreamDrift | None]
+    """What is known of a stream's drift; nothing where nobody looks."""
 
 
 def run_daemon(path: Path) -> None:
@@ -89,14 +98,13 @@ async def _serve(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watch = LoopWatch()
-    watching = loop.create_task(watch.run(), name="loopwatch")
+    watching = loop.create_task(daemon.watch.run(), name="loopwatch")
     try:
         await daemon.service.run(stop)
     finally:
         watching.cancel()
     notify("STOPPING=1")
-    log.info("summary", **asdict(daemon.tally.summary(watch.lateness())))
+    log.info("summary", **asdict(daemon.tally.summary(daemon.watch.lateness())))
 
 
 def load_lanes(config: Config, source: Path) -> list[Lane]:
@@ -192,7 +200,7 @@ def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> l
 def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
     board = Board(lambda: time.time_ns() // 1_000_000)
-    tally = Tally()
+    tally, watch = Tally(), LoopWatch()
     feeds = [
         _feed(name, config.exchanges[name])
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
@@ -201,26 +209,78 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     mqtt_settings(config)  # a missing secret is told before any state is made
     require_targets(config)
     journal = open_journal(config.state.path)
+    tell = Teller(board, tally.met)
+    ledger = Ledger(
+        journal,
+        tell=tell,
+        clock=_clock_of(clocks),
+        settings=TrackSettings(config.track.signals, config.track.alarm),
+        targets={lane.model.digest: lane.model.target for lane in lanes},
+    )
     try:
-        sinks = sinks_of(config, Outlook(lanes, journal.epoch, _clock_of(clocks), tally))
+        outlook = Outlook(lanes, journal.epoch, _clock_of(clocks), tally)
+        sinks = [*sinks_of(config, outlook), ledger]
         info = info_of(config, lanes, journal.epoch)
-        watchers = window_of(config, Behind(lanes, info, sinks, board))
+        instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
+        drift = drift_watch(config, lanes, tell)
+        behind = Behind(lanes, info, sinks, board)
+        watchers = _watchers(config, behind, instruments, ledger, drift)
     except BaseException:
         journal.close()
         raise
     service = Service(
-        engine=Engine(lanes),
+        engine=Engine(lanes, on_rows=drift.on_rows if drift else None),
         journal=journal,
         feeds=feeds,
         sinks=sinks,
         board=board,
         observer=tally.durable,
-        tell=Teller(board, tally.met),
+        tell=tell,
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
         watchers=watchers,
     )
-    return Daemon(config=config, service=service, journal=journal, board=board, tally=tally)
+    return Daemon(
+        config=config,
+        service=service,
+        journal=journal,
+        board=board,
+        tally=tally,
+        watch=watch,
+        ledger=ledger,
+        drift=drift.drift if drift else lambda _: None,
+    )
+
+
+def drift_watch(config: Config, lanes: Sequence[Lane], tell: Tell) -> DriftWatch | None:
+    """Build what watches drift, unless that is off."""
+    part = config.track
+    if part.drift == "off":
+        return None
+    return DriftWatch(lanes, config.state.path, part.drift_rows, tell)
+
+
+def _watchers(
+    config: Config,
+    behind: Behind,
+    instruments: Instruments,
+    ledger: Ledger,
+    drift: DriftWatch | None,
+) -> list[Sink]:
+    """Return who only looks: at drift, and the window, if there is one, with what is counted."""
+    lookers: list[Sink] = [drift] if drift else []
+    if not config.web.listen:
+        return lookers
+    cards = champions(config, behind.lanes)
+    seen: dict[str, Any] = {
+        "cards": lambda: cards,
+        "tracks": ledger.track,
+        "challenger_tracks": ledger.challenger_track,
+        "drift": drift.drift if drift else lambda _: None,
+    }
+    metrics = exposition_of(sources_of(behind, instruments, **seen))
+    window = window_of(config, behind, metrics=metrics, outcomes=ledger.outcomes, **seen)
+    return [*lookers, *window]
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

@@ -45,6 +45,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "BenchError": Exit.DATA,
     "BrokerError": Exit.TEMPORARY,
     "TailError": Exit.CONFIG,
+    "OutcomesError": Exit.CONFIG,
     "ReplayError": Exit.CONFIG,
     "PortInUse": Exit.TEMPORARY,
     "JournalLockedError": Exit.TEMPORARY,

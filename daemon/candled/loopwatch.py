@@ -14,6 +14,8 @@ from typing import Final
 
 import numpy as np
 
+from candled.figures import Durations
+
 _EVERY_S: Final = 0.02
 _KEPT: Final = 50_000  # newest beats: a thousand seconds
 
@@ -40,6 +42,8 @@ class LoopWatch:
     def __init__(self) -> None:
         self._late_s: deque[float] = deque(maxlen=_KEPT)
         self._longest_s = 0.0
+        self.beats = Durations()
+        """How late each beat was since the start."""
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -52,6 +56,12 @@ class LoopWatch:
         """Take note of one beat that came `late_s` seconds too late."""
         self._late_s.append(max(late_s, 0.0))
         self._longest_s = max(self._longest_s, late_s)
+        self.beats.add(int(late_s * 1e9))
+
+    @property
+    def longest_s(self) -> float:
+        """How late the latest beat since the start was (s)."""
+        return self._longest_s
 
     def lateness(self) -> Lateness:
         """Return the figures so far; None before the first beat."""

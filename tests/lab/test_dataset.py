@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candled.core.features.mar import MAR
+from candled.core.labels import LabelParams, window_labels
 from candled.lab.dataset import (
     TrainingError,
     follows,
@@ -17,7 +18,6 @@ from candled.lab.dataset import (
     material,
     notebook_rows,
 )
-from candled.lab.labels import LabelParams, window_labels
 from candled.lab.regimes import bar_regimes
 from candles import HOURLY, bars_at, candles, differing
 

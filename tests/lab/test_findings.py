@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from candled.core.decision import Evidence, Side
+from candled.core.labels import LONG, SHORT
 from candled.lab.findings import findings
-from candled.lab.labels import LONG, SHORT
 from studies import found, study
 
 

@@ -13,6 +13,7 @@ import pytest
 import candled.lab.walkforward as walkforward_module
 from candled.core.decision import Side
 from candled.core.features.mar import MAR
+from candled.core.labels import LabelParams
 from candled.core.model import Booster
 from candled.lab.calibration import base_of, tempered
 from candled.lab.controls import leak_trials, planted_signal, shuffled_labels
@@ -20,7 +21,6 @@ from candled.lab.dataset import TrainingError, honest_rows, material
 from candled.lab.evaluate import losses
 from candled.lab.fitting import fit
 from candled.lab.honest import finished_fit, train_honest
-from candled.lab.labels import LabelParams
 from candled.lab.publishing import limits_in_effect, published
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
 from candled.lab.study import model_study, walk_forward_study, with_controls

@@ -18,10 +18,10 @@ import reference
 from candled.core.bar import COLUMNS as BAR_COLUMNS
 from candled.core.decision import Target
 from candled.core.features.mar import COLUMNS, MAR
+from candled.core.labels import LabelParams
 from candled.core.model import Booster
 from candled.lab.dataset import TrainingError
 from candled.lab.evaluate import evaluation
-from candled.lab.labels import LabelParams
 from candled.lab.notebook import train_notebook
 from candled.lab.tables import feature_table
 from candled.lab.trained import data_digest, write_notebook_files

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from candled.lab.labels import LabelParams
+from candled.core.labels import LabelParams
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
 
 

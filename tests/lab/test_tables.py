@@ -18,8 +18,8 @@ from candled.core.bar import COLUMNS as BAR_COLUMNS
 from candled.core.features import built_in_sets
 from candled.core.features.mar import COLUMNS, MAR
 from candled.core.features.windows import WindowFeatures
+from candled.core.labels import LabelParams, window_labels
 from candled.core.regime import INPUTS, NAMES, regime_rule, regimes
-from candled.lab.labels import LabelParams, window_labels
 from candled.lab.regimes import bar_regimes
 from candled.lab.tablefile import TableError, read_table, write_blocks, write_table
 from candled.lab.tables import feature_table, table_blocks

@@ -14,8 +14,8 @@ import pytest
 from candled.core.bar import HOUR, Bars, Stream, iso
 from candled.core.decision import BarClosed, Side, Source
 from candled.core.engine import Engine
-from candled.lab.labels import LabelParams
-from candled.lab.touch import outcomes
+from candled.core.labels import LabelParams
+from candled.core.touch import outcomes
 from candled.offline.backtest import BacktestError, BacktestOptions, run_backtest
 from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.candles.candlefile import write_candles

@@ -10,8 +10,8 @@ import pytest
 
 import candled.offline.files as files_module
 from candled.core.bar import Interval
+from candled.core.labels import LabelParams
 from candled.lab.dataset import TrainingError
-from candled.lab.labels import LabelParams
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
 from candled.offline.known import last_trained
 from candled.offline.report import ReportOptions, UnjudgedError, run_report

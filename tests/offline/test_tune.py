@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from candled.core.bar import Interval
-from candled.lab.labels import LabelParams
+from candled.core.labels import LabelParams
 from candled.lab.recipe import Boosting, Recipe
 from candled.lab.tune import (
     SEARCHABLE,

@@ -11,16 +11,16 @@ import pytest
 import candled
 from candled.core.features import feature_set
 from candled.core.features.mar import MAR
+from candled.core.labels import LabelParams
 from candled.core.regime import NAMES
+from candled.core.touch import first_touch_labels
 from candled.lab.findings import findings
 from candled.lab.honest import train_honest
-from candled.lab.labels import LabelParams
 from candled.lab.notebook import train_notebook
 from candled.lab.predict import predict
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule
 from candled.lab.regimes import bar_regimes
 from candled.lab.tables import LABELS, feature_table
-from candled.lab.touch import first_touch_labels
 from candled.offline.backtest import BacktestOptions, run_backtest
 from candled.offline.tables import write_features, write_predictions_of
 from candled.workbench.candles import frame_of

@@ -19,6 +19,7 @@ from candled.core.features import FeatureSet
 from candled.core.model import CLASSES, Booster, Model, ModelError, ModelSpec
 from candled.core.regime import regime_rule
 from candled_adapters.artifacts.manifest import BOOSTER, MANIFEST, BundleError
+from candled_adapters.artifacts.reference import flaw_of
 
 
 def assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path) -> Model:
@@ -46,6 +47,7 @@ def assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path) -> 
         evidence=spec.evidence,
         ranges=spec.ranges,
         abstain_limits=spec.abstain_limits,
+        reference=spec.reference,
     )
 
 
@@ -80,6 +82,8 @@ def _check_means(file: Path, spec: ModelSpec, columns: Sequence[str]) -> None:
     """Check what the gates and the evidence of signals are made of, where it is given."""
     if spec.ranges is not None:
         _check_ranges(file, spec, columns)
+    if spec.reference is not None and (wrong := flaw_of(spec.reference, len(columns))):
+        raise BundleError(file, f"reference, {wrong}")
     limits = spec.abstain_limits
     if limits is not None and limits.shape != (len(CLASSES),):
         raise BundleError(file, f"abstain_limits has {len(limits)} values, expected {len(CLASSES)}")

@@ -17,8 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from candled.core.decision import Evidence, Side, Target
+from candled.core.decision import WINDOW_RULE, Evidence, Side, Target
+from candled.core.drift import Reference
 from candled.core.model import CLASSES, ModelSpec, Ranges
+from candled_adapters.artifacts.reference import ReferencePart, reference_of, reference_part
 
 SCHEMA: Final = "candled.bundle/1"
 MANIFEST: Final = "manifest.json"
@@ -94,6 +96,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     abstain_limits: list[str] | None = None
     feature_package: PackagePart | None = None
     """Where the feature set came from; absent for a built-in one."""
+    reference: ReferencePart | None = None
+    """How training looked."""
 
     @property
     def name(self) -> str:
@@ -126,6 +130,7 @@ def manifest_of(
         ranges=_RangesPart(_hex(ranges.low), _hex(ranges.high)) if ranges else None,
         abstain_limits=None if limits is None else _hex(limits),
         feature_package=package,
+        reference=reference_part(spec.reference) if spec.reference else None,
     )
     return msgspec.structs.replace(manifest, digest=_digest(manifest))
 
@@ -142,7 +147,9 @@ def spec_of(file: Path, manifest: Manifest, booster: bytes) -> ModelSpec:
         scale=_unhex(file, "scaler", manifest.scaler.scale),
         booster=booster,
         threshold=manifest.threshold,
-        target=Target(**msgspec.structs.asdict(target)) if target else None,
+        target=Target(**msgspec.structs.asdict(target), rule=_label_rule(manifest))
+        if target
+        else None,
         regime=manifest.regime,
         provenance=manifest.provenance,
         evidence=tuple(_evidence(file, part) for part in manifest.evidence),
@@ -150,7 +157,15 @@ def spec_of(file: Path, manifest: Manifest, booster: bytes) -> ModelSpec:
         if ranges
         else None,
         abstain_limits=None if limits is None else _limits(file, limits),
+        reference=_reference(file, manifest.reference) if manifest.reference else None,
     )
+
+
+def _label_rule(manifest: Manifest) -> str:
+    """Return the rule that training noted; who imported a model of the notebook noted none."""
+    labels = manifest.provenance.get("labels")
+    rule = labels.get("rule") if isinstance(labels, dict) else None
+    return rule if isinstance(rule, str) else WINDOW_RULE
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -225,6 +240,13 @@ def _evidence(file: Path, part: _EvidencePart) -> Evidence:
     edges = [edge for edge in (part.above, part.below) if edge is not None]
     _singles(file, "evidence", np.array(edges))
     return Evidence(**{**msgspec.structs.asdict(part), "side": Side(part.side)})
+
+
+def _reference(file: Path, part: ReferencePart) -> Reference:
+    try:
+        return reference_of(part)
+    except (ValueError, OverflowError) as error:
+        raise BundleError(file, f"the reference cannot be read: {error}") from error
 
 
 def _limits(file: Path, texts: list[str]) -> NDArray[np.float32]:

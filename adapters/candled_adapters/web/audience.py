@@ -22,6 +22,7 @@ EVERY_S: Final = 0.25  # how often at most lines are told
 _BEAT_S: Final = 1.0
 _BUSY_S: Final = 0.05  # how soon to look again after a client that is not free
 _SLICE: Final = 32  # lines rendered in one go: about a millisecond
+_PASSES: Final = 3
 _MESSAGE: Final = 128  # lines of one message
 
 Frames = tuple[bytes, ...]
@@ -177,6 +178,11 @@ class Audience:
         for client in clients:
             client.tell(frames)
             await asyncio.sleep(0)
+
+    async def render_all(self) -> None:
+        """Render all lines; those that change meanwhile once more, and then no longer."""
+        for _ in range(_PASSES):
+            await self.render(self._view.streams)
 
     async def render(self, streams: Iterable[Stream]) -> None:
         """Render lines that are not rendered, a slice at a time."""

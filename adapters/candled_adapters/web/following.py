@@ -23,6 +23,7 @@ from candled_adapters.web.view import CLOSES, View
 
 MOST_BARS: Final = 2_000
 _ROUND: Final = 256  # entries applied in one go: under a millisecond
+_OUTCOMES_S: Final = 1.0
 _PORTION: Final = 25  # streams whose beginnings are read in one go
 _REVISING: Final = (Hazard.REVISED_BAR, Hazard.APPEARED_BAR)
 
@@ -116,6 +117,12 @@ class Follower:
                 self._due[stream] = min(bar_open, self._due.get(stream, bar_open))
         self._work.set()
 
+    def begin(self, stream: Stream) -> None:
+        """Have somebody who has just begun to watch a stream told of its newest bar."""
+        newest = self._view.newest_bar(stream)
+        if newest is not None:
+            self._want_bars([(stream, newest)])
+
     async def stored(self) -> None:
         """Read what the view lacks and what is watched, for ever; at most a few times a second."""
         while True:
@@ -163,7 +170,7 @@ class Follower:
     async def outcomes(self) -> None:
         """Tell those who watch a stream what became of its signals, for ever, once a second."""
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_OUTCOMES_S)
             watched = self._audience.watched
             self._told = {stream: told for stream, told in self._told.items() if stream in watched}
             for stream in watched:

@@ -248,6 +248,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """What a client sends: tell me the bars of this stream, and no other's; null: of none."""
+    """What a client sends: tell me the bars of this stream, and no other's; null: of none.
+
+    Its newest bar is told at once, so that nothing is missed by who asks for the history then.
+    """
 
     watch: str | None

@@ -155,7 +155,7 @@ class Room:
         if path == "/metrics":
             return await self._desk.metrics(asked)
         if path == "/api/overview":
-            await self._audience.render(self._view.streams)
+            await self._audience.render_all()
             return answer(200, self._desk.overview())
         if path.startswith("/api/stream/"):
             return await history(asked, self._view, self._follower, self._reading)
@@ -164,7 +164,7 @@ class Room:
     async def attend(self, connection: ServerConnection) -> None:
         """Tell somebody everything, and then what changes, until the connection is gone."""
         client = client_of(connection)
-        await self._audience.render(self._view.streams)
+        await self._audience.render_all()
         self._audience.join(client, frames_of(self._desk.overview()))
         try:
             async for message in connection:
@@ -174,6 +174,8 @@ class Room:
                     await connection.close(1008, 'say {"watch": "exchange/symbol/interval"}')
                     return
                 client.watched = self._stream(said.watch)
+                if client.watched:
+                    self._follower.begin(client.watched)
         except ConnectionClosed:
             return
         finally:

@@ -16,8 +16,10 @@ from candled.cli import (
     measuring,
     models,
     proof,
+    records,
     search,
     system,
+    watching,
 )
 from candled.cli.options import VersionOption
 from candled.cli.panels import LEARN, LOOK, MODELS, PROVE, RUN, Panels
@@ -44,6 +46,8 @@ app.command(rich_help_panel=RUN)(live.simulate)
 app.command(rich_help_panel=LOOK)(looking.status)
 app.command(rich_help_panel=LOOK)(looking.log)
 app.command(rich_help_panel=LOOK)(looking.tail)
+app.command(rich_help_panel=LOOK)(records.outcomes)
+app.command(rich_help_panel=LOOK)(watching.drift)
 app.command(rich_help_panel=LEARN)(candles.fetch)
 app.command(rich_help_panel=LEARN)(learning.features)
 app.command(rich_help_panel=LEARN)(learning.train)

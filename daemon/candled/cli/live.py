@@ -47,6 +47,9 @@ def demo(
         Path | None, typer.Option(help="Play this candle file instead.", metavar="FILE")
     ] = None,
     speed: Annotated[float, typer.Option(help="Bars a second.", min=0.1, max=1000)] = 20.0,
+    linger: Annotated[
+        float, typer.Option(help="Seconds that the page stays after the last bar.", min=0)
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole main job on this machine: exchange, training, daemon, broker, signals.
@@ -58,8 +61,9 @@ def demo(
     from candled.demo import DemoOptions, run_demo
 
     options = DemoOptions(
-        bars=bars, symbols=symbols, seed=seed, candles=candles, bars_per_second=speed
-    )
+        bars=bars, symbols=symbols, seed=seed, candles=candles, bars_per_second=speed,
+        linger_s=linger,
+    )  # fmt: skip
     raise typer.Exit(run_demo(options, as_json=as_json))
 
 

@@ -18,6 +18,7 @@ from candled.config.tables import (
     PolicyConfig,
     StateConfig,
     StreamConfig,
+    TrackConfig,
     WebConfig,
     WebhookConfig,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "SecretPlace",
     "StateConfig",
     "StreamConfig",
+    "TrackConfig",
     "WebConfig",
     "WebhookConfig",
     "digest",

@@ -88,6 +88,19 @@ class ModelsConfig(_Part):
     """Public keys; a bundle must be signed with one of them. None: it need not be signed."""
 
 
+class TrackConfig(_Part):
+    """[track] How models are watched while they decide."""
+
+    signals: Annotated[int, Field(ge=10, le=10_000)] = 200
+    """How many of a stream's newest resolved signals its record is about."""
+    alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Chance that a model that does what it claims is ever said not to."""
+    drift: Literal["flag", "off"] = "flag"
+    """Tell of a stream that no longer looks like its model's training; off: nobody looks."""
+    drift_rows: Annotated[int, Field(ge=100, le=10_000)] = 500
+    """Newest rows of each stream that are compared with training."""
+
+
 class HummingbotConfig(_Part):
     """[hummingbot] Words for Hummingbot's ai_livestream controllers; off without pairs."""
 
@@ -256,6 +269,7 @@ class Config(_Part):
     mqtt: MqttConfig = MqttConfig()
     models: ModelsConfig = ModelsConfig()
     web: WebConfig = WebConfig()
+    track: TrackConfig = TrackConfig()
     hummingbot: HummingbotConfig = HummingbotConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import Bar, Stream
+
+WINDOW_RULE: Final = "window"
+"""The label rule of a model that names none."""
 
 
 class Side(StrEnum):
@@ -119,6 +122,9 @@ class Target:
     lookahead_bars: int
     profit_pct: float
     stop_pct: float
+    rule: str = field(default=WINDOW_RULE, compare=False)
+    """Name of the label rule. It follows from the model: what was decided before decisions said it
+    is no other decision for that."""
 
 
 @dataclass(frozen=True, slots=True)

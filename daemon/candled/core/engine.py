@@ -35,6 +35,9 @@ __all__ = ["Engine", "Lane"]
 
 Floats = NDArray[np.float64]
 
+#: Is given a model, m decisions that rest on its answers, and their feature rows [m, k].
+OnRows = Callable[[Model, Sequence[Decision], Floats], None]
+
 _REPLAYED_AT_ONCE = 8192
 
 
@@ -96,9 +99,14 @@ class _Rows:
 
 
 class Engine:
-    """Decides closed bars. Not thread-safe; deciding advances the windows."""
+    """Decides closed bars. Not thread-safe; deciding advances the windows.
 
-    def __init__(self, lanes: Iterable[Lane]) -> None:
+    `on_rows` may look at what `decide` asked models about, once for each call of a model. It holds
+    up the batch and must keep what it is given for later; what is replayed it is not shown.
+    """
+
+    def __init__(self, lanes: Iterable[Lane], *, on_rows: OnRows | None = None) -> None:
+        self._on_rows = on_rows
         alike: dict[tuple[str, str], list[Lane]] = defaultdict(list)
         for lane in lanes:
             alike[lane.model.digest, lane.stream.interval].append(lane)
@@ -176,7 +184,8 @@ class Engine:
                 indices.append(index)
             for group, rows, indices in by_group.values():
                 bars = [batch[i].bar for i in indices]
-                made = _decide(group, rows, bars, partial(group.push, rows, Bars.of(bars)))
+                compute = partial(group.push, rows, Bars.of(bars))
+                made = _decide(group, rows, bars, compute, self._on_rows)
                 decisions.update(zip(indices, made, strict=True))
         return [decisions[index] for index in range(len(batch))]
 
@@ -225,6 +234,7 @@ def _decide(
     rows: Sequence[int],
     bars: Sequence[Bar],
     compute: Callable[[], _Rows],
+    on_rows: OnRows | None = None,
 ) -> list[Decision]:
     """Decide a bar of each of some lanes that share a model; a lane may occur more than once.
 
@@ -235,12 +245,22 @@ def _decide(
     computed = compute()
     regimes = group.step_regimes(rows, computed.regime_inputs)
     found = _ask(group.model, lanes, moments, computed.features)
-    return [
+    decisions = [
         decision(lane, moment, bar, regime, answer)
         for lane, moment, bar, regime, answer in zip(
             lanes, moments, bars, regimes, found, strict=True
         )
     ]
+    if on_rows:
+        _show(on_rows, group.model, decisions, computed.features)
+    return decisions
+
+
+def _show(on_rows: OnRows, model: Model, decisions: Sequence[Decision], features: Floats) -> None:
+    """Show the rows that were answered, as a table of their own: a state may use its again."""
+    at = [number for number, made in enumerate(decisions) if made.probabilities]
+    if at:
+        on_rows(model, [decisions[number] for number in at], features[at])
 
 
 def _ask(

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.decision import Evidence, Side, Target
+from candled.core.drift import Reference
 from candled.core.features import FeatureSet
 
 CLASSES: Final = ("no_trade", "long", "short")
@@ -168,6 +169,8 @@ class ModelSpec:
     """None when they are not known."""
     abstain_limits: NDArray[np.float32] | None = None
     """[3] class-conditional conformal limits; None when they are not known."""
+    reference: Reference | None = None
+    """How training looked; None when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,8 @@ class Model:
     """None when they are not known."""
     abstain_limits: NDArray[np.float32] | None = None
     """[3] a class whose probability is below its limit is ruled out; None when not known."""
+    reference: Reference | None = None
+    """How training looked; None when that is not known."""
 
     def scaled(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Scale rows [n, k] as StandardScaler does, then round to what XGBoost reads."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from candled.core.bar import Stream
 from candled.core.decision import Evidence, Side
+from candled.core.drift import Levels, Usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class Outcome:
     """Open time of the bar at whose close all of this was known (UTC ms)."""
     evidence: Evidence | None
     """What the signal claimed."""
+    taken_back: bool = False
+    """Whether a correction took the signal back: it is then no part of any record."""
+    policy_digest: str = ""
+    """Of the policy that made it a signal; one model may be in use with two."""
 
 
 class Standing(StrEnum):
@@ -112,3 +117,14 @@ class StreamDrift:
     """PSI of the model's own answers (the larger of long's and short's) against out of sample."""
     worst: tuple[Moved, ...]
     """The features that moved most, most first."""
+    bar_open: int | None = None
+    """Of the newest row (UTC ms); None without rows."""
+    usual: Usual | None = None
+    """What stretches of as many rows did before; None where that is not known."""
+    flagged: bool = False
+    """Whether it is further from training than is usual, and people are told."""
+
+    @property
+    def levels(self) -> Levels:
+        """The figures that are compared with what is usual."""
+        return Levels(self.psi_median, self.outside_share, self.psi_answers)

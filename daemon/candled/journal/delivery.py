@@ -8,6 +8,7 @@ be written is kept in mind, and written with the next that can.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -25,6 +26,8 @@ class Deliveries:
         self._marks = dict(marks)
         self._durable = dict(self._marks)
         self._refusals: list[tuple[str, int, str, int]] = []
+        self.refused: Counter[str] = Counter()
+        """How many entries each sink gave up since the start."""
         self._marked = asyncio.Event()
         self._unsettled = asyncio.Event()
 
@@ -47,6 +50,7 @@ class Deliveries:
 
     def refuse(self, sink: str, position: int, reason: str, at_ms: int) -> None:
         """Record that `sink` gave up the entry at `position`, and why."""
+        self.refused[sink] += 1
         self._refusals.append((sink, position, reason, at_ms))
         self.settle()
 

@@ -24,6 +24,7 @@ from candled.journal.database import Database, JournalError, damaged, new_epoch,
 from candled.journal.delivery import Deliveries
 from candled.journal.holes import contradiction, missing_position, missing_seq
 from candled.journal.looking import Look
+from candled.journal.outcomes import Outcomes
 from candled.journal.pruning import Pruner, Retention
 from candled.journal.revising import Affected, affected
 from candled.journal.rows import Cell, bar_rows, decision_row, history_rows
@@ -46,6 +47,9 @@ class Journal:
         self.epoch = look.meta["epoch"]
         database.pruned = int(look.meta.get("pruned", 0))
         self._streams = Streams(database, look)
+        self.outcomes = Outcomes(database, self._streams, look)
+        self._changes: dict[Stream, int] = {}  # number of each stream's last one
+        self._last_change = 0
         self._deliveries = Deliveries(database, look.small("marks", "sink, position"))
         self._last: int
         ((self._last,),) = database.rows("SELECT coalesce(max(position), 0) FROM decisions")
@@ -79,6 +83,10 @@ class Journal:
             if first is None or (len(bars) and bars.open_time[0] <= first):
                 self._streams.note(stream, from_listing=from_listing)
             self._db.write(statements.INSERT_NEW_BAR, history_rows(key, bars))
+            if len(bars):
+                self.outcomes.forget(key, int(bars.open_time[0]), int(bars.open_time[-1]))
+        self._changed(stream)
+        self._wake()
 
     def commit(
         self, batch: Sequence[BarClosed], decisions: Sequence[Decision], decided_ms: Sequence[int]
@@ -126,6 +134,9 @@ class Journal:
             self._db.write(statements.KEEP_BAR, [(event.received_ms, key, bar.open_time)])
             self._db.write(statements.REPLACE_BAR, bar_rows(key, [bar], [Source.REST]))
             self._write_entries(entries)
+            self.outcomes.forget(key, bar.open_time, bar.open_time)
+            self.outcomes.forget_corrected(corrections)
+        self._changed(event.stream)
         self._publish(entries)
         return entries
 
@@ -164,6 +175,10 @@ class Journal:
     def refuse(self, sink: str, position: int, reason: str) -> None:
         """Record that `sink` gave up the entry at `position` for good; see `settle`."""
         self._deliveries.refuse(sink, position, reason, self._wall_ms())
+
+    def refused(self, sink: str) -> int:
+        """Return how many entries `sink` gave up since the start."""
+        return self._deliveries.refused[sink]
 
     def settle(self) -> str | None:
         """Write marks and refusals that could not be written; return why it cannot be done now."""
@@ -213,6 +228,26 @@ class Journal:
         while self._last <= position:
             await self._grown.wait()
 
+    def changed_after(self, change: int) -> tuple[int, list[Stream]]:
+        """Return the number of the newest change of bars that were there, and whose bars changed.
+
+        Those of streams after change number `change`; 0 asks for all since the start.
+        """
+        return self._last_change, [s for s, number in self._changes.items() if number > change]
+
+    async def moved(self, position: int, change: int) -> None:
+        """Return once there is an entry after `position`, or a change after number `change`."""
+        while self._last <= position and self._last_change <= change:
+            await self._grown.wait()
+
+    def change_of(self, stream: Stream) -> int:
+        """Return the number of the last change of a stream's bars; 0 before the first."""
+        return self._changes.get(stream, 0)
+
+    def streams(self) -> list[Stream]:
+        """Return all streams that anything is known of."""
+        return list(self._streams)
+
     def checkpoint(self) -> None:
         """Tidy up the file; may run in another thread, beside everything else."""
         self._db.checkpoint()
@@ -238,6 +273,7 @@ class Journal:
         """Close the file and let go of the lock."""
         with suppress(JournalError):
             self.settle()
+        self.outcomes.close()
         self._db.close()
 
     # --- inside
@@ -293,8 +329,15 @@ class Journal:
         if entries:
             self._last = entries[-1].position
             self._db.progress.note(self.epoch, self._last)
+        self._wake()
+
+    def _wake(self) -> None:
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+
+    def _changed(self, stream: Stream) -> None:
+        self._last_change += 1
+        self._changes[stream] = self._last_change
 
     def _check_latest(self) -> None:
         """Refuse what contradicts itself: each is found on another way through the file."""

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import Bars
+from candled.core.track import Outcome
 from candled.journal.database import damaged
-from candled.journal.rows import bars_of, entry_of, table_of
+from candled.journal.rows import bars_of, entry_of, outcome_of, table_of
 from candled.journal.statements import (
     DECIDED_BARS,
     FIRST_DECIDED,
@@ -64,6 +65,16 @@ class Look:
         """Return the entries that a query finds; raises JournalError for one that is damaged."""
         with self._believed():
             return [self._entry(row) for row in self._rows(sql, values)]
+
+    def shadows(self, sql: str, values: Sequence[int] = ()) -> list[Entry]:
+        """Return the entries of challengers that a query finds; checked like others."""
+        with self._believed():
+            return [_shadow(row) for row in self._asked.rows(sql, values)]
+
+    def outcomes(self, sql: str, values: Sequence[int | str] = ()) -> list[Outcome]:
+        """Return the outcomes that a query finds; checked like entries."""
+        with self._believed():
+            return [_outcome(row) for row in self._asked.rows(sql, values)]
 
     def newest_bars(self, stream: int, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first; checked like entries.
@@ -143,3 +154,23 @@ class Look:
             yield
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise damaged(self._asked.path, error) from error
+
+
+def _shadow(row: tuple[Any, ...]) -> Entry:
+    position, _, bar_open, name, side, seq, text, _ = row
+    check_row(f"shadow {position}", row)
+    entry = entry_of(text)
+    decision = entry.decision
+    plain = (decision.bar_open, decision.id, decision.side.value)
+    if (entry.position, entry.seq, *plain) != (position, seq, bar_open, name, side):
+        raise WrongSumError(f"shadow {position} contradicts its columns")
+    return entry
+
+
+def _outcome(row: tuple[Any, ...]) -> Outcome:
+    name, _, bar_open, resolved_bar, text, _ = row
+    check_row(f"outcome {name}", row)
+    outcome = outcome_of(text)
+    if (outcome.id, outcome.bar_open, outcome.resolved_bar) != (name, bar_open, resolved_bar):
+        raise WrongSumError(f"outcome {name} contradicts its columns")
+    return outcome

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from candled.core.bar import Bars, Stream
 from candled.core.decision import Decision
+from candled.core.track import Outcome
 from candled.journal import statements
 from candled.journal.asking import Sought, question
 from candled.journal.database import (
@@ -27,10 +28,11 @@ from candled.journal.database import (
 )
 from candled.journal.looking import Look
 from candled.journal.rows import bars_of
-from candled.journal.schema import REFUSED_SINCE, SUMMED_SINCE
+from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SUMMED_SINCE
 from candled.ports import Entry
 
 _ALL = -1  # of SQLite's LIMIT
+_EVER = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,12 @@ class JournalReader:
         bars = self._look().newest_bars(self._key(stream), count)
         return list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
 
+    def outcomes(self, stream: Stream) -> list[Outcome]:
+        """Return what became of a stream's signals, challengers' too, oldest first."""
+        if self._version() < OUTCOMES_SINCE:
+            return []
+        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), _EVER))
+
     def refused(self) -> list[Refused]:
         """Return what sinks gave up for good, by sink and position."""
         if self._version() < REFUSED_SINCE:
@@ -163,6 +171,23 @@ class JournalReader:
     def bars(self, stream: Stream) -> Bars:
         """Return all bars of a stream, oldest first."""
         return self._look().newest_bars(self._key(stream), _ALL)
+
+    def newest_bars(self, stream: Stream, count: int) -> Bars:
+        """Return the newest `count` bars of a stream, oldest first."""
+        return self._look().newest_bars(self._key(stream), count)
+
+    def newest_answered(self, stream: Stream, count: int) -> list[int]:
+        """Return the open times (UTC ms) of the newest `count` bars that a model answered about.
+
+        Oldest first.
+        """
+        rows = self.rows(statements.NEWEST_ANSWERED, (self._key(stream), count))
+        return [open_time for (open_time,) in rows[::-1]]
+
+    def count_bars(self, stream: Stream, start: int) -> int:
+        """Return how many bars of a stream open at `start` (UTC ms) or later."""
+        ((count,),) = self.rows(statements.COUNT_BARS, (self._key(stream), start))
+        return int(count)
 
     def from_listing(self, stream: Stream) -> bool:
         """Whether the venue has no bar before the stream's first one here."""

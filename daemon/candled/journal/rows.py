@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from candled.core.bar import COLUMNS, TIME_COLUMNS, Bar, Bars
 from candled.core.decision import Source
+from candled.core.track import Outcome
 from candled.journal.sums import bar_sums, row_sum
 from candled.ports import Entry
 
@@ -72,6 +73,18 @@ def decision_row(stream: int, entry: Entry) -> tuple[Cell, ...]:
         msgspec.json.encode(entry).decode(),
     )
     return (*cells, row_sum(*cells))
+
+
+def outcome_row(stream: int, outcome: Outcome) -> tuple[Cell, ...]:
+    """Return the row of an outcome in its table; `stream` is its stream's key."""
+    said = msgspec.json.encode(outcome).decode()
+    cells = (outcome.id, stream, outcome.bar_open, outcome.resolved_bar, said)
+    return (*cells, row_sum(*cells))
+
+
+def outcome_of(text: str) -> Outcome:
+    """Build an outcome from its JSON; raises msgspec.DecodeError."""
+    return msgspec.json.decode(text, type=Outcome)
 
 
 def entry_of(text: str) -> Entry:

@@ -12,6 +12,7 @@ from typing import Final
 VERSION: Final = 4
 REFUSED_SINCE: Final = 3
 SUMMED_SINCE: Final = 3
+OUTCOMES_SINCE: Final = 4
 
 _FIRST: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -85,10 +86,12 @@ CREATE TABLE outcomes (             -- what became of signals, champion's and ch
     id TEXT PRIMARY KEY,            -- of the decision
     stream INTEGER NOT NULL REFERENCES streams (id),
     bar_open INTEGER NOT NULL,
+    resolved_bar INTEGER NOT NULL,  -- open time of the last bar that it rests on
     entry TEXT NOT NULL,
     sum INTEGER
 ) STRICT;
 CREATE INDEX outcomes_of_stream ON outcomes (stream, bar_open);
+CREATE INDEX outcomes_by_end ON outcomes (stream, resolved_bar);
 CREATE TABLE shadows (              -- what challengers decided; never acted upon
     position INTEGER PRIMARY KEY,   -- one order for all of them
     stream INTEGER NOT NULL REFERENCES streams (id),

@@ -54,6 +54,12 @@ LATEST_ENTRIES: Final = (
     " ORDER BY bar_open DESC, revision DESC LIMIT 1) FROM streams) ORDER BY position"
 )
 DECIDED_BARS: Final = "SELECT bar_open FROM decisions WHERE stream = ? AND bar_open >= ?"
+#: Without the answers: those are in the JSON, and only where there was no decision are there none.
+NEWEST_ANSWERED: Final = (
+    "SELECT DISTINCT bar_open FROM decisions WHERE stream = ? AND side <> 'no_decision'"
+    " ORDER BY bar_open DESC LIMIT ?"
+)
+COUNT_BARS: Final = "SELECT count(*) FROM bars WHERE stream = ? AND open_time >= ?"
 FIRST_DECIDED: Final = "SELECT min(bar_open) FROM decisions WHERE stream = ? AND bar_open >= ?"
 #: Of each slot the newest comes last.
 ENTRIES_FROM_BAR: Final = f"{_ENTRIES} stream = ? AND bar_open >= ? ORDER BY bar_open, revision"
@@ -68,11 +74,43 @@ NEWEST_OPENS: Final = (
     " FROM streams ORDER BY exchange, symbol, interval"
 )
 
+INSERT_OUTCOME: Final = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)"
+_OUTCOMES: Final = "SELECT id, stream, bar_open, resolved_bar, entry, sum FROM outcomes WHERE"
+OUTCOMES_SINCE: Final = f"{_OUTCOMES} stream = ? AND bar_open >= ? ORDER BY bar_open, id"
+OUTCOMES_AFTER: Final = (
+    f"{_OUTCOMES} stream = ? AND (bar_open, id) > (?, ?) ORDER BY bar_open, id LIMIT ?"
+)
+#: What rests on bars that are others now is resolved again.
+FORGET_OUTCOMES: Final = (
+    "DELETE FROM outcomes WHERE stream = ? AND resolved_bar >= ? AND bar_open <= ?"
+)
+FORGET_OUTCOME: Final = "DELETE FROM outcomes WHERE id = ?"
+_UNRESOLVED: Final = "NOT EXISTS (SELECT 1 FROM outcomes WHERE outcomes.id = {0}.id)"
+UNRESOLVED_SIGNALS: Final = (
+    f"{_ENTRIES} stream = ? AND seq > ? AND {_UNRESOLVED.format('decisions')} ORDER BY seq LIMIT ?"
+)
+_SHADOWS: Final = "SELECT position, stream, bar_open, id, side, seq, entry, sum FROM shadows WHERE"
+SHADOW_SIGNALS: Final = f"{_SHADOWS} position > ? AND seq IS NOT NULL ORDER BY position LIMIT ?"
+NEWEST_SHADOW: Final = (
+    f"{_SHADOWS} stream = ? AND seq IS NOT NULL ORDER BY bar_open DESC, position DESC LIMIT 1"
+)
+UNRESOLVED_SHADOWS: Final = (
+    f"{_SHADOWS} stream = ? AND position > ? AND seq IS NOT NULL"
+    f" AND {_UNRESOLVED.format('shadows')} ORDER BY position LIMIT ?"
+)
+#: A later decision about the bar says another side.
+TAKEN_BACK: Final = (
+    "SELECT EXISTS (SELECT 1 FROM decisions"
+    " WHERE stream = ? AND bar_open = ? AND revision > ? AND side != ?)"
+)
+BARS_AHEAD: Final = f"{_BARS} AND open_time >= ? ORDER BY open_time LIMIT ?"
+
 SET_STREAM: Final = (
     "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, row_sum(?1, ?2, ?3, ?4, ?5, ?6))"
     " ON CONFLICT (id) DO UPDATE SET from_listing = excluded.from_listing,"
     " last_seq = excluded.last_seq, sum = excluded.sum"
 )
+SET_META: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?, row_sum(?1, ?2))"
 SET_EPOCH: Final = "INSERT OR REPLACE INTO meta VALUES ('epoch', ?, row_sum('epoch', ?1))"
 
 #: What pruning asks.

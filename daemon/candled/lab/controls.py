@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from candled.core.labels import LONG, NO_TRADE, SHORT
 from candled.lab.dataset import Dataset
-from candled.lab.labels import LONG, NO_TRADE, SHORT
 from candled.lab.recipe import Boosting, Recipe
 from candled.lab.splits import Fold, notebook_split, shuffled_split, walk_forward
 from candled.lab.walkforward import (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bars, Interval, iso
 from candled.core.features import FeatureSet
-from candled.lab.labels import LabelParams
+from candled.core.labels import LabelParams
 from candled.lab.regimes import bar_regimes
 from candled.lab.rules import Labelled, label_rule
 from candled.lab.verify.leaks import refuse_denied_columns

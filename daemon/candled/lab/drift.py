@@ -1,24 +1,20 @@
 """Whether the rows that a model is asked about look like those it was trained on.
 
-Feature tables beside each other; knows no labels, no models and no bars. The population stability
-index is the symmetric relative entropy of two histograms, sum((q - p) * ln(q / p)); by custom
-below 0.1 is stable and above 0.25 has moved. N. Siddiqi, "Credit Risk Scorecards" (2006).
+Feature tables beside each other; knows no labels, no models and no bars. What the index is and how
+it is computed: `candled.core.drift`, which the live watch shares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from candled.core.drift import BINS, bins_of, counted
 
-BINS: Final = 10
-_SMALLEST_SHARE: Final = 1e-4
-"""What an empty bin counts as, so that its logarithm exists."""
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +53,9 @@ def drift(train: Floats, rows: Floats, *, bins: int = BINS) -> Drift:
     """
     _refuse_bad_tables(train, rows, bins)
     outside = (rows < train.min(axis=0)) | (rows > train.max(axis=0))
-    columns = zip(train.T, rows.T, strict=True)
+    before = bins_of(train, bins)
     return Drift(
-        psi=np.array([_psi(before, after, bins) for before, after in columns]),
+        psi=before.psi(counted(before.pieces(rows), before.width), len(rows)),
         outside=np.asarray(outside.mean(axis=0)),
         novelty=np.asarray(outside.mean(axis=1)),
     )
@@ -77,19 +73,6 @@ def worst(found: Drift, names: Sequence[str], count: int = 10) -> tuple[FeatureD
         )
     ]
     return tuple(sorted(features, key=lambda one: (-one.psi, -one.outside))[:count])
-
-
-def _psi(before: Floats, after: Floats, bins: int) -> float:
-    cuts = np.unique(np.quantile(before, np.arange(1, bins) / bins))
-    p, q = _shares(before, cuts), _shares(after, cuts)
-    return float(np.cumsum((q - p) * np.log(q / p))[-1])
-
-
-def _shares(values: Floats, cuts: Floats) -> Floats:
-    """Return the share in each piece: below the first cut, at it, between it and the next..."""
-    below, up_to = (np.searchsorted(cuts, values, side=side) for side in ("left", "right"))
-    counts = np.bincount(below + up_to, minlength=2 * len(cuts) + 1)
-    return np.maximum(counts / len(values), _SMALLEST_SHARE)
 
 
 def _refuse_bad_tables(train: Floats, rows: Floats, bins: int) -> None:

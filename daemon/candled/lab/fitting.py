@@ -14,10 +14,10 @@ import xgboost
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
+from candled.core.labels import LabelParams
 from candled.core.model import CLASSES
 from candled.lab.dataset import TrainingError
 from candled.lab.evaluate import class_counts
-from candled.lab.labels import LabelParams
 from candled.lab.recipe import Boosting
 
 Floats = NDArray[np.float64]

@@ -28,6 +28,7 @@ from candled.lab.evaluate import evaluation
 from candled.lab.evidence import evidence_bands, facts
 from candled.lab.fitting import Fitted, fit
 from candled.lab.recipe import Recipe
+from candled.lab.reference import reference
 from candled.lab.study import Study, walk_forward_study
 from candled.lab.trained import (
     Trained,
@@ -98,12 +99,18 @@ def train_honest(
         scale=fitted.scaler.scale_,
         booster=fitted.booster(),
         threshold=_threshold_of(study),
-        target=target(recipe.labels),
+        target=target(recipe.labels, recipe.label_rule),
         regime=recipe.regime,
         provenance=_provenance(study, recipe, created_at) | ({"gate": proof} if proof else {}),
         evidence=evidence_of(study),
         ranges=Ranges(study.dataset.features.min(axis=0), study.dataset.features.max(axis=0)),
         abstain_limits=limits,
+        reference=reference(
+            study.dataset.features,
+            np.arange(len(study.dataset)),
+            study.folds,
+            study.finished.probabilities,
+        ),
     )
     told = notebook_metadata(
         spec,

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bars, Interval
 from candled.core.features.mar import MAR
+from candled.core.labels import LabelParams
 from candled.core.model import ModelSpec
 from candled.lab.dataset import follows, material, notebook_rows
 from candled.lab.evaluate import Classes, evaluation, share_answers
 from candled.lab.fitting import fit, refuse_missing_class
-from candled.lab.labels import LabelParams
 from candled.lab.recipe import NOTEBOOK_BOOSTING
+from candled.lab.reference import reference
 from candled.lab.splits import notebook_split
 from candled.lab.trained import (
     Trained,
@@ -102,6 +103,7 @@ def train_notebook(
         target=target(params),
         regime=regime,
         provenance=provenance,
+        reference=reference(rows.features, split.train, [split], answers),
     )
     told = notebook_metadata(
         spec, params, created_at=created_at, train_samples=len(train), test_samples=len(test)

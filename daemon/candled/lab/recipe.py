@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from candled.core.labels import LabelParams
 from candled.core.regime import regime_rule
-from candled.lab.labels import LabelParams
 from candled.lab.rules import label_rule
 
 

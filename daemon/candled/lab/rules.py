@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import Bars
-from candled.lab.labels import LabelParams, window_labels
-from candled.lab.touch import first_touch_labels
+from candled.core.labels import LabelParams, window_labels
+from candled.core.touch import first_touch_labels
 
 
 @dataclass(frozen=True, slots=True)

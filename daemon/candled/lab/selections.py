@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.decision import signals
+from candled.core.labels import LONG, SHORT, window_labels
 from candled.core.model import CLASSES
 from candled.lab.bootstrap import BLOCK, Interval, mean_interval, ratio_interval
 from candled.lab.evaluate import losses
 from candled.lab.facts import Selection
-from candled.lab.labels import LONG, SHORT, window_labels
 from candled.lab.study import Study
 from candled.lab.thresholds import strict_limit
 

@@ -16,15 +16,15 @@ import xgboost
 from numpy.typing import NDArray
 
 from candled.core.features import FeatureSet
+from candled.core.labels import LabelParams
 from candled.core.model import Model
+from candled.core.touch import Outcomes, outcomes
 from candled.lab.controls import Trial, leak_trials, planted_signal, shuffled_labels
 from candled.lab.dataset import Dataset, Material, TrainingError, honest_rows
-from candled.lab.labels import LabelParams
 from candled.lab.publishing import limits_in_effect, published, recooled
 from candled.lab.recipe import NOTEBOOK_BOOSTING, Boosting, Recipe
 from candled.lab.splits import Fold, walk_forward
 from candled.lab.thresholds import Threshold, fixed
-from candled.lab.touch import Outcomes, outcomes
 from candled.lab.walkforward import (
     Answers,
     Learner,

@@ -21,8 +21,8 @@ from candled.core.bar import Bars, Interval
 from candled.core.features import FeatureSet
 from candled.core.features.mar import COLUMNS, MAR, PERIODS, REGIME_INPUTS, TYPES
 from candled.core.features.sums import total
+from candled.core.labels import LabelParams, WindowLabels, window_labels
 from candled.core.regime import NAMES, RegimeMachine, regime_rule
-from candled.lab.labels import LabelParams, WindowLabels, window_labels
 
 Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]

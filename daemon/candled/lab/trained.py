@@ -20,10 +20,10 @@ import sklearn
 import xgboost
 
 from candled.core.bar import COLUMNS, Bars
-from candled.core.decision import Target
+from candled.core.decision import WINDOW_RULE, Target
+from candled.core.labels import LabelParams
 from candled.core.model import ModelSpec
 from candled.lab.dataset import Dataset
-from candled.lab.labels import LabelParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ def notebook_metadata(
     }
 
 
-def target(params: LabelParams) -> Target:
-    """Return the label's parameters as a model carries them."""
-    return Target(params.lookahead_bars, params.profit_target_pct, params.stop_loss_pct)
+def target(params: LabelParams, rule: str = WINDOW_RULE) -> Target:
+    """Return the label's rule and parameters as a model carries them."""
+    return Target(params.lookahead_bars, params.profit_target_pct, params.stop_loss_pct, rule)
 
 
 def target_params(params: LabelParams) -> dict[str, float]:

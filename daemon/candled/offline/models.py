@@ -69,8 +69,9 @@ def show_model(path: Path, *, as_json: bool) -> str:
     card = model_card(bundle)
     if as_json:
         return json.dumps(card, indent=2)
-    evidence, ranges = card.pop("evidence"), card.pop("ranges")
+    evidence, ranges, reference = (card.pop(key) for key in ("evidence", "ranges", "reference"))
     card["ranges"] = f"of {len(ranges)} features" if ranges else None
+    card["reference"] = _reference_line(reference) if reference else None
     lines = [f"{key:14} {_plain(value)}" for key, value in card.items()]
     return "\n".join([*lines, *_evidence_table(evidence)])
 
@@ -93,6 +94,7 @@ def model_card(bundle: Bundle) -> dict[str, Any]:
         "provenance": manifest.provenance,
         "abstain_limits": None if model.abstain_limits is None else model.abstain_limits.tolist(),
         "ranges": _ranges(model),
+        "reference": _reference(model),
         "evidence": [asdict(band) for band in model.evidence],
     }
 
@@ -112,6 +114,21 @@ def _ranges(model: Model) -> dict[str, list[float]] | None:
         return None
     pairs = zip(model.ranges.low.tolist(), model.ranges.high.tolist(), strict=True)
     return {name: list(pair) for name, pair in zip(model.features.columns, pairs, strict=True)}
+
+
+def _reference(model: Model) -> dict[str, Any] | None:
+    """Return how many rows training was, and what is usual of later ones."""
+    known = model.reference
+    if known is None:
+        return None
+    rows = int(known.features.rows[0])
+    return {"rows": rows, "usual": [asdict(one) for one in known.usual]}
+
+
+def _reference_line(reference: Mapping[str, Any]) -> str:
+    lengths = ", ".join(str(one["rows"]) for one in reference["usual"])
+    known = f"what is usual for stretches of {lengths} rows" if lengths else "nothing is usual yet"
+    return f"of {reference['rows']} rows; {known}"
 
 
 _COLUMNS: Final = ("side", "probability", "n", "coverage", "precision", "95 %", "base", "gross %")

@@ -175,7 +175,7 @@ def _model_chapter(bundle: Bundle, file: CandleFile, trained_until: int | None) 
 
 
 def _labels(bundle: Bundle) -> Any:  # noqa: ANN401 - LabelParams, of the lab
-    from candled.lab.labels import LabelParams
+    from candled.core.labels import LabelParams
 
     target = bundle.model.target
     if target is None:

@@ -23,7 +23,7 @@ def write_features(
     raw: bool,
 ) -> str:
     """Write the table of a feature set for a candle file, block by block."""
-    from candled.lab.labels import LabelParams
+    from candled.core.labels import LabelParams
     from candled.lab.tablefile import write_blocks
     from candled.lab.tables import table_blocks
 

@@ -78,7 +78,7 @@ def train_bundle(options: TrainOptions) -> str:
 
 def recipe_of(options: TrainOptions) -> Recipe:
     """Read the recipe, if one is given, and let the other options override it."""
-    from candled.lab.labels import LabelParams
+    from candled.core.labels import LabelParams
     from candled.lab.recipe import Recipe
 
     base = Recipe() if options.recipe is None else read_recipe(options.recipe)
@@ -135,7 +135,7 @@ def _threshold_rule(options: TrainOptions) -> ThresholdRule | None:
 
 
 def _as_notebook(options: TrainOptions, file: CandleFile) -> tuple[Trained, list[str]]:
-    from candled.lab.labels import LabelParams
+    from candled.core.labels import LabelParams
     from candled.lab.notebook import train_notebook
 
     _refuse_honest_options(options)

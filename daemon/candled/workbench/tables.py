@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from candled.core.labels import LabelParams, window_labels
 from candled.core.regime import NAMES
-from candled.lab.labels import LabelParams, window_labels
+from candled.core.touch import KINDS, TouchLabels, first_touch_labels
 from candled.lab.regimes import bar_regimes
 from candled.lab.rules import label_rule
 from candled.lab.tables import LABELS, REGIMES, feature_table
-from candled.lab.touch import KINDS, TouchLabels, first_touch_labels
 from candled.workbench.candles import Candles, understood
 from candled_adapters.feature_sets import find_feature_set
 

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 import pandas as pd
 
+from candled.core.labels import LabelParams
 from candled.lab.honest import train_honest
-from candled.lab.labels import LabelParams
 from candled.lab.notebook import train_notebook
 from candled.lab.recipe import NOTEBOOK_BOOSTING, Recipe, ThresholdRule
 from candled.lab.study import Study

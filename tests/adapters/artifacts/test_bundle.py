@@ -81,6 +81,23 @@ def test_a_loaded_model_answers_as_the_trained_one(folder: Path):
     assert load_bundle(folder).model.probabilities(rows).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("provenance", "rule"),
+    [
+        ({}, "window"),
+        ({"labels": {"rule": "first_touch"}}, "first_touch"),
+        ({"labels": {"rule": "of tomorrow"}}, "of tomorrow"),
+        ({"labels": "by hand"}, "window"),
+        ({"labels": {"rule": 7}}, "window"),
+    ],
+)
+def test_a_model_says_by_which_rule_it_was_labelled(tmp_path: Path, provenance: dict, rule: str):
+    """It is the one that training noted; a bundle that notes none is the notebook's."""
+    made = write_bundle(changed(provenance=provenance), tmp_path / "b")
+    assert made.model.target is not None
+    assert made.model.target.rule == rule
+
+
 def test_other_files_are_left_alone(folder: Path):
     """A note beside the parts does not make a bundle unfit."""
     (folder / "notes.txt").write_text("mine")

@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from candled.core.features.mar import MAR
+from candled.core.labels import LabelParams
 from candled.lab.bootstrap import Interval
 from candled.lab.dataset import TrainingError
 from candled.lab.evaluate import losses
-from candled.lab.labels import LabelParams
 from candled.lab.overfit import backtest_overfitting, deflated_sharpe, sharpe
 from candled.lab.recipe import Boosting, Recipe, ThresholdRule, Tried
 from candled.lab.study import walk_forward_study

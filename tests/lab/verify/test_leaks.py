@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from candled.core.features.mar import COLUMNS, MAR
-from candled.lab.labels import LabelParams, window_labels
+from candled.core.labels import LabelParams, window_labels
 from candled.lab.verify import VerificationError, find_leaks, refuse_denied_columns
 from candles import HOURLY, candles, real_candles
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from candled.bench.learning.facts import Candles, Part, same_bits
 from candled.bench.learning.timing import turns
 from candled.core.bar import Bars
-from candled.lab.labels import LONG, NO_TRADE, SHORT, LabelParams, window_labels
-from candled.lab.touch import first_touch_labels
+from candled.core.labels import LONG, NO_TRADE, SHORT, LabelParams, window_labels
+from candled.core.touch import first_touch_labels
 
 _REPEATS: Final = 9
 _FUTURES: Final = ("future_high", "future_low", "future_return_up", "future_return_down")

@@ -19,7 +19,7 @@ from candled.bench.learning.facts import Part, same, same_bits
 from candled.bench.learning.timing import timed_alone
 from candled.core.bar import Bars, Interval
 from candled.core.features.mar import MAR
-from candled.lab.labels import LabelParams
+from candled.core.labels import LabelParams
 from candled.simulate import synthetic_start
 from candled_adapters.simulator.generator import generate, label
 

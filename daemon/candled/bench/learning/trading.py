@@ -10,6 +10,7 @@ import numpy as np
 from candled.bench.learning.facts import Agreement, Candles, Part, close_to, same
 from candled.bench.learning.timing import turns
 from candled.core.decision import Decision
+from candled.core.labels import LabelParams
 from candled.lab.backtest import (
     Costs,
     Exits,
@@ -21,7 +22,6 @@ from candled.lab.backtest import (
     tape_of_decisions,
     told,
 )
-from candled.lab.labels import LabelParams
 from candled.lab.trained import target
 
 _LOWEST: Final = 0.35

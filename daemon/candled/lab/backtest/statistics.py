@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import DAY
+from candled.core.labels import LONG, SHORT
 from candled.core.regime import NAMES
 from candled.lab.backtest.book import START, Backtest, Trades
 from candled.lab.backtest.tape import UNKNOWN
 from candled.lab.backtest.ways import ENDINGS
 from candled.lab.bootstrap import mean_interval
-from candled.lab.labels import LONG, SHORT
 
 Floats = NDArray[np.float64]
 

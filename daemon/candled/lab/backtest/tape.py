@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bars, Interval, Stream
 from candled.core.decision import SIDES, Decision, signals
+from candled.core.labels import LONG, SHORT
 from candled.core.regime import TRENDING_DOWN, TRENDING_UP
-from candled.lab.labels import LONG, SHORT
 
 NOTHING: Final = 0
 UNKNOWN: Final = -1

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import Bars, iso
+from candled.core.labels import LONG, SHORT
+from candled.core.touch import KINDS, UNRESOLVED, Barriers, Touches, first_touches, next_opens
 from candled.lab.backtest.rules import FUNDING_MS, Costs, Exits
 from candled.lab.backtest.tape import Tape
-from candled.lab.labels import LONG, SHORT
-from candled.lab.touch import KINDS, UNRESOLVED, Barriers, Touches, first_touches, next_opens
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

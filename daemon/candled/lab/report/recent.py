@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from candled.core.bar import Bars, iso
 from candled.core.decision import signals
+from candled.core.labels import LONG, SHORT
 from candled.core.model import CLASSES
 from candled.core.regime import NAMES
-from candled.lab.labels import LONG, SHORT
 from candled.lab.report.charts import COLOURS, axis, chart
 from candled.lab.report.html import Figure
 from candled.lab.study import Study

@@ -1,8 +1,8 @@
 """Labels: what the market did after a bar, as the classes that a model learns.
 
 The rule `window`, the notebook's, to the bit. Pure arithmetic on columns of bars: no frames, no
-files, and no knowledge of features. A label looks ahead by definition; nothing here may be called
-by the live half.
+files, and no knowledge of features. A label looks ahead by definition: no decision may rest on one.
+Training asks for those of history; the ledger looks back at bars that have all closed since.
 """
 
 from __future__ import annotations

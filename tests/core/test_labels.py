@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import reference
 from candled.core.bar import COLUMNS
-from candled.lab.labels import LabelParams, WindowLabels, window_labels
+from candled.core.labels import LabelParams, WindowLabels, window_labels
 from candles import bars_from_closes, bars_of, candles, differing
 
 BARS = candles(700, seed=21)

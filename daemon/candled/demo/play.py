@@ -1,9 +1,4 @@
-"""The demo: the whole main job on one machine, with nothing set up before.
-
-A broker, a simulated exchange on loopback, a model trained on the spot, the daemon as a process of
-its own, and a subscriber that counts what it gets. All candles are synthetic unless a file is
-given. Nothing here is part of the live process.
-"""
+"""What is played in the demo, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,16 +7,16 @@ import datetime as dt
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from candled.core.bar import Bars, Interval
+from candled.demo.audience import Audience
+from candled.demo.child import DemoError, Guide, run_daemon
 from candled.journal import open_journal
 from candled.offline.threads import quiet_threads
 from candled.ports import Entry
@@ -29,20 +24,13 @@ from candled.simulate import synthetic_start
 from candled_adapters.artifacts.bundle import write_bundle
 from candled_adapters.broker import EmbeddedBroker
 from candled_adapters.candles.candlefile import read_candles
-from candled_adapters.protocol.shapes import Signal
 from candled_adapters.simulator.generator import generate_many, label
 from candled_adapters.simulator.server import Simulator
-from candled_adapters.subscriber import Heard, Signals
+from candled_adapters.web.files import chart_script
 
 _TRAIN_BARS: Final = 2_000  # also the history that the daemon asks the venue for
 _LEAST_BARS: Final = 1_000
 _ESTIMATORS: Final = 60
-_SETTLE_SECONDS: Final = 10.0
-_STOP_SECONDS: Final = 15.0
-
-
-class DemoError(Exception):
-    """Options or candles that no demo can be made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +42,8 @@ class DemoOptions:
     seed: int
     candles: Path | None
     bars_per_second: float
+    linger_s: float = 0.0
+    """How long everything stays up after the last bar, to look at the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +65,10 @@ class DemoSummary:
     p50_latency_ms: float | None
     """From the receipt of a bar's frame to the broker's acknowledgement of its signal."""
     p99_latency_ms: float | None
+    page: str | None
+    """Address of the live page, while it ran; without the extra `page`, of what it would show."""
+    first_signal_s: float | None
+    """From the start of the command to the first signal that the subscriber received."""
 
     @property
     def whole(self) -> bool:
@@ -142,9 +136,10 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         console.print(f"broker {broker.url} ({broker.kind}), exchange {simulator.ws_url}")
         config = folder / "config.toml"
         config.write_text(_config(stage, simulator, broker.url, bundle), encoding="utf-8")
-        audience = _Audience(console, broker.url)
+        audience = Audience(console, broker.url)
         async with audience.listening():
-            said = await _run_daemon(config, simulator)
+            guide = Guide(console)
+            said = await run_daemon(config, simulator, guide, options.linger_s)
             entries = _read_journal(folder / "state")
             signals = {entry.decision.id for entry in entries if entry.seq is not None}
             await audience.until_heard(signals)
@@ -160,6 +155,8 @@ async def _play(options: DemoOptions, stage: _Stage, folder: Path, console: Cons
         lost=len(signals - audience.heard),
         p50_latency_ms=said.get("latency_p50_ms"),
         p99_latency_ms=said.get("latency_p99_ms"),
+        page=guide.address,
+        first_signal_s=audience.first_s,
     )
 
 
@@ -188,6 +185,10 @@ url = "{broker_url}"
 decisions = ""
 format = "json"
 
+[web]
+listen = "127.0.0.1:0"
+page = {json.dumps(chart_script() is not None)}
+
 [exchanges.demo]
 dialect = "binance-spot"
 ws_url = "{simulator.ws_url}"
@@ -201,95 +202,6 @@ interval = "{stage.interval}"
 bundle = "{bundle}"
 any_symbol = true
 """
-
-
-class _Audience:
-    """A consumer that shows each signal as it comes."""
-
-    def __init__(self, console: Console, url: str) -> None:
-        self.heard: set[str] = set()
-        self.signals = Signals(url, client_id="demo", since=0, durable=False)
-        self._console = console
-        self._more = asyncio.Event()
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Listen while the block runs; it starts when the broker has confirmed."""
-        task = asyncio.create_task(self._listen())
-        try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await self.signals.subscribed.wait()
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        async for event in self.signals:
-            if isinstance(event, Heard):
-                self.heard.add(event.signal.id)
-                self._more.set()
-                self._console.print(_line(event.signal), highlight=False)
-
-    async def until_heard(self, ids: set[str]) -> None:
-        """Wait for signals that are still on their way, for a bounded time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                while ids - self.heard:
-                    self._more.clear()
-                    await self._more.wait()
-
-
-def _line(signal: Signal) -> str:
-    colour = "green" if signal.side == "long" else "red"
-    confidence = getattr(signal.probabilities, signal.side)
-    late = "" if signal.live else "  [yellow]late[/]"
-    return (
-        f"{signal.bar_close}  {signal.symbol:12} [{colour}]{signal.side:5}[/]"
-        f"  p={confidence:.3f}  at {signal.price:<10}  {signal.regime_name}{late}"
-    )
-
-
-async def _run_daemon(config: Path, simulator: Simulator) -> dict[str, Any]:
-    """Run the daemon until the last bar has been played; return the summary that it logs."""
-    daemon = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "candled", "run", "--config", str(config),
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert daemon.stderr is not None  # noqa: S101 - it was asked for
-    reader = asyncio.create_task(_summary_in(daemon.stderr))
-    over = asyncio.create_task(simulator.finished.wait())
-    try:
-        await asyncio.wait({over, reader}, return_when=asyncio.FIRST_COMPLETED)
-        if daemon.returncode is None:
-            daemon.terminate()
-        async with asyncio.timeout(_STOP_SECONDS):
-            said = await reader
-            await daemon.wait()
-    finally:
-        over.cancel()
-        if daemon.returncode is None:
-            daemon.kill()
-            await daemon.wait()
-    if daemon.returncode:
-        raise DemoError(f"the daemon ended with code {daemon.returncode}")
-    return said
-
-
-async def _summary_in(stream: asyncio.StreamReader) -> dict[str, Any]:
-    """Read the daemon's log to its end; return the summary line, repeat what is not JSON."""
-    found: dict[str, Any] = {}
-    async for line in stream:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            sys.stderr.write(line.decode(errors="replace"))
-            continue
-        if entry.get("event") == "summary":
-            found = entry
-        elif entry.get("level") in ("error", "critical"):
-            sys.stderr.write(line.decode(errors="replace"))
-    return found
 
 
 def _read_journal(folder: Path) -> list[Entry]:

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 import reference
 from candled.core.bar import COLUMNS
-from candled.lab.labels import LONG, SHORT, LabelParams, window_labels
-from candled.lab.rules import LABEL_RULES, label_rule
-from candled.lab.touch import (
+from candled.core.labels import LONG, SHORT, LabelParams, window_labels
+from candled.core.touch import (
     KINDS,
     STOP,
     TARGET,
@@ -23,6 +22,7 @@ from candled.lab.touch import (
     first_touches,
     outcomes,
 )
+from candled.lab.rules import LABEL_RULES, label_rule
 from candles import bars_from_closes, bars_of, candles, real_candles
 
 BARS = candles(900, seed=33)

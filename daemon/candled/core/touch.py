@@ -3,7 +3,7 @@
 The triple barrier of Lopez de Prado (Advances in Financial Machine Learning, 2018, chapter 3),
 with the order inside a bar settled against the trader. On it stand the labels `first_touch` and
 the outcomes of trades entered at the next open. Pure arithmetic on columns of bars; knows no
-model, no cost and no position. It looks ahead: nothing here may be called by the live half.
+model, no cost and no position. It looks ahead: no decision may rest on it; see `labels`.
 
 The rules, the same for labels, outcomes and the backtest:
 
@@ -27,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candled.core.bar import Bars
-from candled.lab.labels import LONG, SHORT, LabelParams, settled
+from candled.core.labels import LONG, SHORT, LabelParams, settled
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 UNRESOLVED: Final = 0
 TARGET: Final = 1
@@ -93,8 +94,7 @@ def first_touches(
     for step in range(1, limit + 1):
         waiting = waiting[: np.searchsorted(waiting, count - step)]
         at, paid = waiting + step, entry[waiting]
-        stopped = sign * (paid - worst[at]) / paid * 100 >= around.stop_pct
-        reached = sign * (best[at] - paid) / paid * 100 >= around.target_pct
+        stopped, reached = _touched(paid, best[at], worst[at], around, sign)
         if step < targets_from:
             reached[:] = False
         kind[waiting[reached]] = TARGET
@@ -107,6 +107,34 @@ def first_touches(
     return Touches(kind, end, price, sign * (price - entry) / entry * 100)
 
 
+def first_row_touches(bars: Bars, entry: Floats, around: Barriers, side: int) -> Touches:
+    """Return the first row alone of what `first_touches` returns, at the cost of one row.
+
+    `entry` is [1], what that row enters at; every column of the result is [1] too.
+    """
+    sign = 1.0 if side == LONG else -1.0
+    best, worst = (bars.high, bars.low) if side == LONG else (bars.low, bars.high)
+    ahead = slice(1, around.limit_bars + 1)
+    stopped, reached = _touched(entry, best[ahead], worst[ahead], around, sign)
+    over = np.flatnonzero(stopped | reached)[:1]
+    kind, end = np.array([UNRESOLVED], dtype=np.int8), np.array([around.limit_bars])
+    if len(over):
+        kind[:], end[:] = np.where(stopped[over], STOP, TARGET), over + 1
+    elif len(bars) > around.limit_bars:
+        kind[:] = TIME
+    price = _prices(bars, entry, around, sign=sign, kind=kind, end=end)
+    return Touches(kind, end, price, sign * (price - entry) / entry * 100)
+
+
+def _touched(
+    paid: Floats, best: Floats, worst: Floats, around: Barriers, sign: float
+) -> tuple[Flags, Flags]:
+    """Return which bars touch the stop and which the target, of the position entered at `paid`."""
+    stopped = sign * (paid - worst) / paid * 100 >= around.stop_pct
+    reached = sign * (best - paid) / paid * 100 >= around.target_pct
+    return stopped, reached
+
+
 def _prices(
     bars: Bars,
     entry: Floats,
@@ -116,7 +144,7 @@ def _prices(
     kind: NDArray[np.int8],
     end: NDArray[np.int64],
 ) -> Floats:
-    price = np.full(len(bars), np.nan)
+    price = np.full(len(kind), np.nan)
     rows = np.flatnonzero(kind == TIME)
     price[rows] = bars.close[end[rows]]
     rows = np.flatnonzero(kind == TARGET)
@@ -163,6 +191,20 @@ def first_touch_labels(
     around = barriers(params)
     long = first_touches(bars, bars.close, around, LONG)
     short = first_touches(bars, bars.close, around, SHORT)
+    return _judged(long, short, regime)
+
+
+def first_row_touch_label(
+    bars: Bars, params: LabelParams, regime: NDArray[np.integer] | None = None
+) -> TouchLabels:
+    """Return the first row alone of `first_touch_labels`, at the cost of one row; `regime` [1]."""
+    around, entry = barriers(params), bars.close[:1]
+    long = first_row_touches(bars, entry, around, LONG)
+    short = first_row_touches(bars, entry, around, SHORT)
+    return _judged(long, short, regime)
+
+
+def _judged(long: Touches, short: Touches, regime: NDArray[np.integer] | None) -> TouchLabels:
     is_long, is_short = long.kind == TARGET, short.kind == TARGET
     first_long = is_long & ~(is_short & (short.bar < long.bar))
     first_short = is_short & ~(is_long & (long.bar < short.bar))
