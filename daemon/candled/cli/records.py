@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import JsonOption, NamedStreamsOption
+from candled.cli.options import CONFIG, ConfigOption, JsonOption, NamedStreamsOption
 
 
 def outcomes(
     *,
-    config: Annotated[
-        Path, typer.Option("--config", help="The daemon's configuration, for its state.")
-    ] = Path("config.toml"),
+    config: ConfigOption = CONFIG,
     state: Annotated[
         Path | None, typer.Option(help="The daemon's state folder instead.", metavar="FOLDER")
     ] = None,
