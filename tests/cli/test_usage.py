@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
@@ -17,6 +18,7 @@ import candled.cli
 from candled.__main__ import main
 from candled.cli import app
 from candled.cli.options import parse_when
+from candled.cli.usage import explain_usage
 
 FOLDER = Path(candled.cli.__file__).parent
 MILLION = 1_000_000
@@ -70,6 +72,9 @@ WRONG = [
     "demo --bars 0",
     "fetch --exchange x",
     "check \x1b[2J",
+    "log --bogus\x1b[2J",
+    "log --side 'long\nerror: forged'",
+    "candles check 'a\nb' 'c\nd'",
 ]
 
 
@@ -84,6 +89,14 @@ def test_wrong_usage_is_one_line_with_code_2(capsys, monkeypatch, line: str):
     assert re.fullmatch(r"error: .+; see \S.* --help\n", err), err
     assert err.count("\n") == 1
     assert "\x1b" not in err
+    assert ".; see" not in err
+
+
+def test_a_long_complaint_is_still_one_line():
+    """Whatever typer or a parser of ours says in several lines; nothing else is wrong usage."""
+    said = explain_usage(typer.BadParameter("this\nand   that."))
+    assert said == "error: Invalid value: this and that; see candled --help"
+    assert explain_usage(ValueError("x")) is None
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -104,7 +117,7 @@ def test_version_and_help_end_well(capsys, monkeypatch):
     heads = re.findall(r"^(\w+):$", out, re.MULTILINE)
     assert heads == ["Options", "Run", "Look", "Learn", "Prove", "Models"]
     listed = re.findall(r"^  ([a-z]+)  ", out.partition("\nRun:")[2], re.MULTILINE)
-    assert set(listed) == set(get_command(app).commands)
+    assert sorted(listed) == sorted(get_command(app).commands)
 
 
 def test_no_option_is_declared_twice():
@@ -145,8 +158,6 @@ def test_a_time_ago_is_counted_from_now(count: int, unit: str):
 )
 def test_what_is_no_time_is_refused(text: str):
     """Nothing is guessed; only digits and one unit are ago."""
-    import typer  # noqa: PLC0415
-
     if text == "1704164640":  # seconds since 1970 are a moment in every candle file
         assert parse_when(text) == 1_704_164_640_000
         return

@@ -97,5 +97,7 @@ def test_too_little_room_is_a_warning_with_the_mend(tmp_path: Path, monkeypatch)
     (tmp_path / "state/candled.journal").write_bytes(b"x")
     assert not check_room(config)[0].warning
     state = config.state.model_copy(update={"keep_days": 0})
-    (found,) = check_room(config.model_copy(update={"state": state}))
+    forever = config.model_copy(update={"state": state})
+    assert needed_bytes(forever) == (365 * 24 + 1) * DECISION_BYTES
+    (found,) = check_room(forever)
     assert "a year (keep_days = 0 keeps for ever)" in found.text

@@ -283,8 +283,9 @@ def test_following_survives_a_restart_and_a_new_journal(tmp_path: Path, monkeypa
     assert more.acquire(timeout=10)
     first.close()
     again = open_journal(folder)
-    commit(again, (BTC, 4, Side.LONG))
-    assert more.acquire(timeout=10)
+    for hour in (4, 5, 6):
+        commit(again, (BTC, hour, Side.LONG))
+        assert more.acquire(timeout=10)
     again.close()
     folder.rename(tmp_path / "old")
     new = open_journal(folder)
@@ -293,8 +294,28 @@ def test_following_survives_a_restart_and_a_new_journal(tmp_path: Path, monkeypa
     assert more.acquire(timeout=10)
     thread.join(10)
     assert not thread.is_alive()
-    assert [one[1] for one in got] == [2, 3, 5, 1]
-    assert [one[0] for one in got] == [epoch] * 3 + [new.epoch]
+    assert [one[1] for one in got] == [2, 3, 5, 6, 7, 1]
+    assert [one[0] for one in got] == [epoch] * 5 + [new.epoch]
     assert notes == [f"a new journal, epoch {new.epoch}"]
     new.close()
     shutil.rmtree(tmp_path / "old")
+
+
+def test_what_comes_while_it_is_looked_for_is_told_once(tmp_path: Path, monkeypatch):
+    """Decided between asking for the newest position and reading: told with the rest, once."""
+    monkeypatch.setattr(log_module, "POLL_S", 0.01)
+    with opened(tmp_path) as journal:
+        commit(journal, (BTC, 0, Side.LONG))
+        late = iter([1, 2])
+
+        def find(reader, after: int) -> list[Entry]:
+            hour = next(late, None)
+            if hour is not None:
+                commit(journal, (BTC, hour, Side.LONG))
+            return reader.found(Sought(), None, after)
+
+        told = follow(tmp_path, 0, journal.epoch, find, print)
+        positions = [next(told)[0].position for _ in range(2)]
+        commit(journal, (BTC, 3, Side.LONG))
+        positions += [next(told)[0].position for _ in range(2)]
+    assert positions == [1, 2, 3, 4]
