@@ -15,9 +15,11 @@ from candled.journal.housekeeping import Housekeeper
 from candled.journal.journal import Journal, open_journal
 from candled.journal.reader import JournalReader, Refused, open_reader
 from candled.journal.revising import Affected
+from candled.journal.shadowing import Course, ShadowBook
 
 __all__ = [
     "Affected",
+    "Course",
     "Housekeeper",
     "Journal",
     "JournalError",
@@ -25,6 +27,7 @@ __all__ = [
     "JournalReader",
     "JournalUnavailableError",
     "Refused",
+    "ShadowBook",
     "open_journal",
     "open_reader",
 ]
