@@ -9,6 +9,7 @@ import typer
 
 from candled.cli import (
     candles,
+    contest,
     keys,
     learning,
     live,
@@ -40,6 +41,8 @@ app.command()(learning.report)
 app.command()(learning.predict)
 app.command()(learning.backtest)
 app.command()(proof.verify)
+app.command()(contest.challenge)
+app.command()(contest.promote)
 
 bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 bench.callback()(measuring.bench)

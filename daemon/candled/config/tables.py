@@ -239,6 +239,10 @@ class StreamConfig(_Part):
     any_symbol: bool = False
     """Allow symbols that the bundle was not trained on."""
     policy: PolicyConfig = PolicyConfig()
+    challenger: Path | None = Field(None, strict=False)
+    """A second bundle that decides the same bars in the shadow: nothing acts upon it."""
+    challenger_policy: PolicyConfig | None = None
+    """The challenger's own policy; absent: that of the stream."""
 
 
 class Config(_Part):

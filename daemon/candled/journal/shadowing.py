@@ -21,7 +21,7 @@ from typing import Any, Final
 from candled.core.bar import Bar, Bars, Stream
 from candled.core.decision import Decision
 from candled.journal import statements
-from candled.journal.database import Database, damaged, told
+from candled.journal.database import Database, JournalUnavailableError, damaged, told
 from candled.journal.delivery import SET_MARK, Deliveries
 from candled.journal.looking import Look
 from candled.journal.rows import bars_of, shadow_row
@@ -202,9 +202,13 @@ class ShadowBook:
         return self._look.shadows(statements.SHADOWS_AFTER, (position, limit))
 
     def mark(self, sink: str, position: int) -> None:
-        """Record that `sink` has delivered every shadow up to `position`; raises JournalError."""
-        self._write([(SET_MARK, [(sink, position)])])
-        self._deliveries.noted(sink, position)
+        """Record that `sink` has delivered every shadow up to `position`; see `Deliveries.mark`."""
+        try:
+            self._write([(SET_MARK, [(sink, position)])])
+        except JournalUnavailableError:
+            self._deliveries.mark(sink, position)  # which is kept in mind until it can be written
+        else:
+            self._deliveries.noted(sink, position)
 
     async def wait(self, position: int) -> None:
         """Return once there is a shadow after `position`."""
