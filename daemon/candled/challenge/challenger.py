@@ -73,7 +73,7 @@ class Challenger:
         while True:
             if self._shadowing.lanes is not self._lanes:
                 self._change()
-                position = max(position, self._shadowing.begin())
+                position = self._shadowing.begin()
             entries = outbox.after(position, AT_ONCE)
             for run in self._shadowing.runs(entries):
                 await self._work(run)

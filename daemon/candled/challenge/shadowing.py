@@ -45,7 +45,7 @@ class Shadowing:
         self._stands: dict[Stream, _Stand] = {}
 
     def begin(self) -> int:
-        """Return the position of the last entry that is done with; raises JournalError.
+        """Return the position of the last entry that is done with, marked; raises JournalError.
 
         A challenger that is new begins with what is decided from now on: of older bars nobody knows
         whether it was trained on them.
@@ -54,7 +54,9 @@ class Shadowing:
         courses = self._journal.shadows.begin(list(kinds), self._journal.last_position)
         self._since = {kinds[kind]: course.since for kind, course in courses.items()}
         first = min(self._since.values(), default=self._journal.last_position)
-        return max(first, self._journal.position(NAME))
+        if first > self._journal.position(NAME):
+            self._journal.shadows.commit(NAME, first, [], [], [])
+        return self._journal.position(NAME)
 
     def takes(self, entry: Entry) -> bool:
         """Whether a challenger decides this entry's bar."""
