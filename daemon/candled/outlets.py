@@ -79,7 +79,11 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     sinks += alert_sinks(config, outlook.clock)
     if outlook.challenger is not None:
         shadows = ShadowTeller(
-            settings, outlook.clock, connect=dial.follow, protocol=lambda: dial.protocol
+            settings,
+            outlook.clock,
+            connect=dial.follow,
+            protocol=lambda: dial.protocol,
+            give_way=outlook.challenger.courtesy.give_way,
         )
         sinks.append(Published(outlook.challenger, shadows.run))
     return sinks

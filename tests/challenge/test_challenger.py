@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from candled.challenge import challenger as module
+from candled.challenge import courtesy
 from candled.challenge.challenger import AT_ONCE, Challenger, Published
 from candled.challenge.shadowing import NAME, Shadowing
 from candled.core.engine import Engine
@@ -90,7 +91,7 @@ def test_a_broker_that_is_away_holds_up_nothing_for_long(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ):
     """After a moment of patience, once: not before each few bars."""
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(courtesy, "_PATIENCE_S", 0.2)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()

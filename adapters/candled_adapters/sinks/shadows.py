@@ -1,16 +1,16 @@
 """Publishes what challengers would signal, beside the sink that publishes what holds.
 
-On a connection of its own, so that no shadow delays a signal, and without a will. At least once, in
-order: a new connection begins again at the first that the broker has not accepted. What it cannot
-say degrades nothing: nobody acts upon a shadow; people are told of it. With MQTT 3.1.1, which has
-no word for a refusal, the right to publish is proven at each connection.
+On a connection of its own, a few at a time, so that no shadow delays a signal; without a will. At
+least once, in order: a new connection begins again at the first that the broker has not accepted.
+What it cannot say degrades nothing: nobody acts upon a shadow; people are told of it. With MQTT
+3.1.1, which has no word for a refusal, the right to publish is proven at each connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -28,7 +28,7 @@ from candled_adapters.sinks.together import together
 #: Where the journal remembers what was published.
 NAME: Final = "shadow mqtt"
 #: Shadows taken at once, and marked as done together.
-ROUND: Final = 50
+ROUND: Final = 20
 _GOODBYE_S: Final = 1.0
 
 Connect = Callable[[MqttSettings, Message | None], Wire]
@@ -38,7 +38,7 @@ class ShadowTeller:
     """Tells shadows for ever.
 
     `clocks` gives the clock of every exchange; `connect` makes each connection, and `protocol` says
-    which MQTT that will speak.
+    which MQTT that will speak. `give_way` is awaited before each few: others deliver first.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class ShadowTeller:
         *,
         connect: Connect,
         protocol: Callable[[], Version],
+        give_way: Callable[[], Awaitable[None]],
     ) -> None:
         self._mqtt = replace(mqtt, client_id=f"{mqtt.client_id}-shadow")
         self._topics = Topics(mqtt.base_topic)
         self._clocks = clocks
         self._connect = connect
         self._protocol = protocol
+        self._give_way = give_way
         self._well_since: float | None = None
 
     async def run(self, shadows: ShadowOutbox, board: HealthBoard) -> None:
@@ -90,6 +92,7 @@ class ShadowTeller:
         while True:
             entries = shadows.after(done, ROUND)
             if entries:
+                await self._give_way()
                 await self._deliver(link, entries, shadows.epoch)
                 done = entries[-1].position
                 shadows.mark(NAME, done)

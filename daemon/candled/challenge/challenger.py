@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from candled.challenge.courtesy import Courtesy
 from candled.challenge.shadowing import NAME, Shadowing
 from candled.core.bar import Stream
 from candled.core.engine import Lane
@@ -23,7 +24,6 @@ from candled.ports import Clock, Entry, HealthBoard, Outbox, ShadowOutbox
 
 #: Entries that are looked at before others may work again.
 AT_ONCE: Final = 16
-_PATIENCE_S: Final = 1.0
 _RETRY_S: Final = 1.0
 
 #: Tells shadows to whom it may concern, until cancelled.
@@ -50,10 +50,9 @@ class Challenger:
     ) -> None:
         self.journal = journal
         self._clock = clock
-        self._first = first
+        self.courtesy = Courtesy(journal, first)
         self._shadowing = Shadowing(lanes, journal, clock)
         self._lanes: Mapping[Stream, Lane] = self._shadowing.lanes
-        self._stuck_at: int | None = None
 
     @property
     def lanes(self) -> Mapping[Stream, Lane]:
@@ -88,29 +87,12 @@ class Challenger:
 
     async def _work(self, run: Sequence[Entry]) -> None:
         for entry in self._shadowing.cold(run):
-            await self._give_way()
+            await self.courtesy.give_way()
             await asyncio.to_thread(self._shadowing.warm, entry)
         while stale := self._shadowing.cold(run):  # what was revised while others were filled
             self._shadowing.warm(stale[0])
-        await self._give_way()
+        await self.courtesy.give_way()
         self._shadowing.decide(run)
-
-    async def _give_way(self) -> None:
-        """Let all others work, and wait for what the champion has to deliver, while that moves."""
-        await asyncio.sleep(0)
-        delivered = self._delivered()
-        if delivered >= self.journal.last_position or delivered == self._stuck_at:
-            return
-        self._stuck_at = None
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await self.journal.delivered(self._first)
-        except TimeoutError:
-            self._stuck_at = self._delivered()
-
-    def _delivered(self) -> int:
-        last = self.journal.last_position
-        return min((self.journal.position(sink) for sink in self._first), default=last)
 
 
 class Published:

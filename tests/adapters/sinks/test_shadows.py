@@ -37,7 +37,13 @@ async def telling(
     mqtt: MqttSettings, shadows: MemoryOutbox, board: Board
 ) -> AsyncIterator[asyncio.Task[None]]:
     dial = Dial(mqtt)
-    teller = ShadowTeller(mqtt, clock, connect=dial.follow, protocol=lambda: mqtt_of(mqtt))
+    teller = ShadowTeller(
+        mqtt,
+        clock,
+        connect=dial.follow,
+        protocol=lambda: mqtt_of(mqtt),
+        give_way=lambda: asyncio.sleep(0),
+    )
     task = asyncio.create_task(teller.run(shadows, board))
     try:
         yield task
