@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from candled.board import Board
+from candled.challenge.challenger import Challenger
 from candled.config import (
     Config,
     ConfigError,
@@ -54,6 +55,7 @@ from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.protocol.signing import SigningError, Verifier
 from candled_adapters.sinks.log import configure_logging
+from candled_adapters.sinks.mqtt import MqttSink
 
 _MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
 
@@ -73,13 +75,20 @@ class Daemon:
     ledger: Ledger
     drift: Callable[[Stream], StreamDrift | None]
     """What is known of a stream's drift; nothing where nobody looks."""
+    challenger: Challenger | None
+    """None where no stream had one at the start."""
+
+    def challengers(self) -> Mapping[Stream, Lane]:
+        """Return the present challenger of each stream that has one."""
+        return self.challenger.lanes if self.challenger else {}
 
 
 def run_daemon(path: Path) -> None:
     """Run the configured daemon until SIGTERM or SIGINT, then drain."""
     config = load_config(path)
     _start_logging(config)
-    daemon = build(config, load_lanes(config, path))
+    lineup = load_lineup(config, path)
+    daemon = build(config, lineup.champions, lineup.challengers)
     try:
         asyncio.run(_serve(daemon))
     finally:
@@ -107,39 +116,98 @@ async def _serve(daemon: Daemon) -> None:
     log.info("summary", **asdict(daemon.tally.summary(daemon.watch.lateness())))
 
 
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who decides the streams."""
+
+    champions: list[Lane]
+    """One for each stream."""
+    challengers: list[Lane]
+    """At most one for each stream; nothing acts upon what they decide."""
+
+
 def load_lanes(config: Config, source: Path) -> list[Lane]:
-    """Load the bundles and give each stream its model and policy.
+    """Load the bundles and give each stream its model and policy; see `load_lineup`."""
+    return load_lineup(config, source).champions
+
+
+def load_lineup(config: Config, source: Path) -> Lineup:
+    """Load the bundles and give each stream its model and policy, and its challenger's.
 
     Raises ConfigError with every bundle and stream that does not fit.
     """
     problems = venue_problems(config) + page_problems(config)
     bundles = _load_bundles(config, problems)
-    lanes = []
+    lineup = Lineup([], [])
     for index, part in enumerate(config.streams):
-        bundle = bundles.get(part.bundle)
-        if bundle is None:
-            continue
-        model, where = bundle.model, f"streams.{index}"
-        if part.interval != model.interval:
-            problems.append(
-                f"{where}.interval: {part.interval}, but {part.bundle} was trained on "
-                f"{model.interval} bars; use a bundle for {part.interval}"
-            )
-        strangers = [symbol for symbol in part.symbols if symbol != model.symbol]
-        if strangers and not part.any_symbol:
-            problems.append(
-                f"{where}.symbols: {', '.join(strangers)}, but {part.bundle} was trained on "
-                f"{model.symbol}; set any_symbol = true if that is meant"
-            )
-        policy = _policy(config.policy, part.policy, bundle)
-        problems += _unserved(where, part, model, policy)
-        lanes += [
-            Lane(Stream(part.exchange, symbol, part.interval), model, policy)
-            for symbol in part.symbols
-        ]
+        where = f"streams.{index}"
+        told = _Told(where, f"{where}.policy")
+        champions = _lanes(told, part, config.policy, bundles, problems)
+        lineup.champions.extend(champions)
+        if part.challenger is not None:
+            own = part.challenger_policy is not None
+            told = replace(told, policy=f"{where}.challenger_policy") if own else told
+            challengers = _lanes(told, _challenging(part), config.policy, bundles, problems)
+            lineup.challengers.extend(challengers)
+            problems += _the_same(where, part, champions, challengers)
     if problems:
-        raise ConfigError(source, problems)
-    return lanes
+        raise ConfigError(source, list(dict.fromkeys(problems)))
+    return lineup
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the keys of a part are called."""
+
+    where: str
+    policy: str
+
+
+def _challenging(part: StreamConfig) -> StreamConfig:
+    """Return the part as it would be with its challenger as the champion."""
+    policy = part.policy if part.challenger_policy is None else part.challenger_policy
+    return part.model_copy(update={"bundle": part.challenger, "policy": policy})
+
+
+def _the_same(
+    where: str, part: StreamConfig, champions: Sequence[Lane], challengers: Sequence[Lane]
+) -> list[str]:
+    """Tell of a challenger that could not but say what the champion says."""
+    pairs = zip(champions[:1], challengers[:1], strict=False)
+    return [
+        f"{where}.challenger: {part.challenger} is the champion itself, with the same policy; "
+        "name another bundle, or give it a challenger_policy"
+        for one, other in pairs
+        if (one.model.digest, one.policy.digest) == (other.model.digest, other.policy.digest)
+    ]
+
+
+def _lanes(
+    told: _Told,
+    part: StreamConfig,
+    general: PolicyConfig,
+    bundles: Mapping[Path, Bundle],
+    problems: list[str],
+) -> list[Lane]:
+    bundle = bundles.get(part.bundle)
+    if bundle is None:
+        return []
+    model, where = bundle.model, told.where
+    if part.interval != model.interval:
+        problems.append(
+            f"{where}.interval: {part.interval}, but {part.bundle} was trained on "
+            f"{model.interval} bars; use a bundle for {part.interval}"
+        )
+    strangers = [symbol for symbol in part.symbols if symbol != model.symbol]
+    if strangers and not part.any_symbol:
+        problems.append(
+            f"{where}.symbols: {', '.join(strangers)}, but {part.bundle} was trained on "
+            f"{model.symbol}; set any_symbol = true if that is meant"
+        )
+    policy = _policy(general, part.policy, bundle)
+    problems += _unserved(told, part, model, policy)
+    streams = [Stream(part.exchange, symbol, part.interval) for symbol in part.symbols]
+    return [Lane(stream, model, policy) for stream in streams]
 
 
 def venue_problems(config: Config) -> list[str]:
@@ -169,7 +237,8 @@ def _load_bundles(config: Config, problems: list[str]) -> dict[Path, Bundle]:
     except SigningError as error:
         problems.append(f"models.trusted_keys: {error}")
         return bundles
-    for path in dict.fromkeys(part.bundle for part in config.streams):
+    named = [(part.bundle, part.challenger) for part in config.streams]
+    for path in dict.fromkeys(path for pair in named for path in pair if path is not None):
         try:
             bundles[path] = load_bundle(path, trusted)
         except BundleError as error:
@@ -188,16 +257,16 @@ def _policy(general: PolicyConfig, own: PolicyConfig, bundle: Bundle) -> Policy:
     return Policy(**settings)
 
 
-def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> list[str]:
+def _unserved(told: _Told, part: StreamConfig, model: Model, policy: Policy) -> list[str]:
     """Tell which gates ask for what the bundle does not hold, each by the key that asks."""
     return [
-        f"{where + '.' if getattr(part.policy, key) is not None else ''}policy.{key}: "
+        f"{told.policy if getattr(part.policy, key) is not None else 'policy'}.{key}: "
         f"{part.bundle} holds no {_MEANS[key]}; name a bundle that does or remove the key"
         for key in missing_means(model, policy)
     ]
 
 
-def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
+def build(config: Config, lanes: Sequence[Lane], challengers: Sequence[Lane] = ()) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
     board = Board(lambda: time.time_ns() // 1_000_000)
     tally, watch = Tally(), LoopWatch()
@@ -215,13 +284,17 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         tell=tell,
         clock=_clock_of(clocks),
         settings=TrackSettings(config.track.signals, config.track.alarm),
-        targets={lane.model.digest: lane.model.target for lane in lanes},
+        targets={lane.model.digest: lane.model.target for lane in (*lanes, *challengers)},
     )
     try:
-        outlook = Outlook(lanes, journal.epoch, _clock_of(clocks), tally)
+        clock = _clock_of(clocks)
+        challenger = (
+            Challenger(challengers, journal, clock, first=[MqttSink.name]) if challengers else None
+        )
+        outlook = Outlook(lanes, journal.epoch, clock, tally, challenger)
         sinks = [*sinks_of(config, outlook), ledger]
         info = info_of(config, lanes, journal.epoch)
-        instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
+        instruments = Instruments(tally, watch, journal, clock, config.state.path)
         drift = drift_watch(config, lanes, tell)
         behind = Behind(lanes, info, sinks, board)
         watchers = _watchers(config, behind, instruments, ledger, drift)
@@ -249,6 +322,7 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         watch=watch,
         ledger=ledger,
         drift=drift.drift if drift else lambda _: None,
+        challenger=challenger,
     )
 
 

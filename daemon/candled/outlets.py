@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from candled.challenge.challenger import Challenger, Published
 from candled.config import Config, ConfigError, MqttConfig, digest
 from candled.core.engine import Lane
 from candled.core.model import Model
@@ -30,6 +31,7 @@ from candled_adapters.sinks.mqtt_link import Dial
 from candled_adapters.sinks.mqtt_messages import MqttSettings, Sign
 from candled_adapters.sinks.mqtt_versions import Choice
 from candled_adapters.sinks.payload import model_info
+from candled_adapters.sinks.shadows import ShadowTeller
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Outlook:
     clock: Callable[[str], Clock]
     """Finds an exchange's clock."""
     tally: Tally
+    challenger: Challenger | None = None
+    """Where streams have one."""
 
 
 def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
@@ -72,6 +76,15 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
         sinks.append(LogSink(_log_settings(config)))
     sinks += webhook_sinks(config, outlook.clock)
     sinks += alert_sinks(config, outlook.clock)
+    if outlook.challenger is not None:
+        shadows = ShadowTeller(
+            settings,
+            outlook.clock,
+            connect=dial.follow,
+            protocol=lambda: dial.protocol,
+            give_way=outlook.challenger.courtesy.give_way,
+        )
+        sinks.append(Published(outlook.challenger, shadows.run))
     return sinks
 
 

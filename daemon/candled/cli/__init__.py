@@ -9,6 +9,7 @@ import typer
 
 from candled.cli import (
     candles,
+    contest,
     keys,
     learning,
     live,
@@ -57,6 +58,8 @@ app.command(rich_help_panel=LEARN)(learning.predict)
 app.command(rich_help_panel=LEARN)(learning.backtest)
 app.command(rich_help_panel=PROVE)(proof.verify)
 app.command(rich_help_panel=PROVE)(proof.replay)
+app.command(rich_help_panel=MODELS)(contest.challenge)
+app.command(rich_help_panel=MODELS)(contest.promote)
 
 bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 bench.callback()(measuring.bench)

@@ -260,6 +260,10 @@ class StreamConfig(_Part):
     """Allow symbols that the bundle was not trained on."""
     policy: PolicyConfig = PolicyConfig()
     """What differs from [policy]."""
+    challenger: Path | None = Field(None, strict=False)
+    """A second bundle that decides the same bars in the shadow: nothing acts upon it."""
+    challenger_policy: PolicyConfig | None = None
+    """The challenger's own policy; absent: that of the stream."""
 
 
 class Config(_Part):

@@ -28,7 +28,7 @@ from candled.journal.database import (
 )
 from candled.journal.looking import Look
 from candled.journal.rows import bars_of
-from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SUMMED_SINCE
+from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SHADOWS_SINCE, SUMMED_SINCE
 from candled.ports import Entry
 
 _ALL = -1  # of SQLite's LIMIT
@@ -167,6 +167,18 @@ class JournalReader:
             return []
         rows = self.rows("SELECT sink, position, reason, at FROM refused ORDER BY sink, position")
         return [Refused(*row) for row in rows]
+
+    def shadows(self, stream: Stream) -> list[Entry]:
+        """Return all that challengers decided about a stream, by bar; see `Kind` for whose."""
+        if self._version() < SHADOWS_SINCE:
+            return []
+        return self._look().shadows(statements.SHADOWS_OF_STREAM, (self._key(stream),))
+
+    def shadows_after(self, position: int, limit: int) -> list[Entry]:
+        """Return at most `limit` shadows after `position` in their own order, oldest first."""
+        if self._version() < SHADOWS_SINCE:
+            return []
+        return self._look().shadows(statements.SHADOWS_AFTER, (position, limit))
 
     def bars(self, stream: Stream) -> Bars:
         """Return all bars of a stream, oldest first."""

@@ -153,8 +153,9 @@ def _lanes(config: Config, source: Path, bundles: Sequence[Path]) -> list[Lane]:
     lanes = load_lanes(config, source)
     for path in bundles:
         interval = load_bundle(path).manifest.interval
+        alone = {"challenger": None, "challenger_policy": None}
         streams = [
-            part.model_copy(update={"bundle": path, "any_symbol": True})
+            part.model_copy(update={"bundle": path, "any_symbol": True, **alone})
             for part in config.streams
             if part.interval == interval
         ]
