@@ -178,10 +178,9 @@ class Follower:
 
     def _tell_outcomes(self, stream: Stream) -> None:
         known = {outcome.id: outcome for outcome in self.recent(stream, MOST_BARS)}
-        told = self._told.get(stream)
+        # Whoever begins to watch is told all once: what ended since it asked for the past, too.
+        told = self._told.get(stream, set())
         self._told[stream] = set(known)
-        if told is None:  # whoever began to watch asks for the past
-            return
         if new := [outcome for name, outcome in known.items() if name not in told]:
             resolved = tuple(map(rendering.resolved, new))
             bars = shapes.Bars(stream=stream.path, bars=(), decisions=(), outcomes=resolved)

@@ -201,7 +201,7 @@ def test_a_revised_bar_without_a_correction_is_told_too():
 
 
 def test_outcomes_of_the_watched_stream_are_told_once():
-    """The new ones: those of before are in its history."""
+    """All that are known when somebody begins to watch, and then each new one."""
     decisions = Decisions()
     known = decisions.some(2, Side.LONG, BTC)
     resolved: list[Outcome] = []
@@ -216,15 +216,15 @@ def test_outcomes_of_the_watched_stream_are_told_once():
         async with shown.look() as looking:
             await looking.watch(BTC.path)
             await looking.next(shapes.Bars)
-            for _ in range(2):
-                await looking.next(shapes.Beat)
+            before = await looking.next(shapes.Bars)
+            assert [o.id for o in before.outcomes] == [known[0].decision.id]
             resolved.append(outcome(1))
             bars = await looking.next(shapes.Bars)
             assert (bars.bars, bars.decisions) == ((), ())
             assert [(o.id, o.right) for o in bars.outcomes] == [(known[1].decision.id, True)]
             for _ in range(3):
                 await looking.next(shapes.Beat)
-            assert sum(isinstance(m, shapes.Bars) for m in looking.heard) == 2
+            assert sum(isinstance(m, shapes.Bars) for m in looking.heard) == 3
 
     serve(body, entries=known, outcomes=lambda _stream, _since: tuple(resolved))
 
