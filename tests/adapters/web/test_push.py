@@ -211,6 +211,15 @@ def test_outcomes_of_the_watched_stream_are_told_once():
         facts = (d.id, BTC, "m", d.bar_open, d.bar_close, Side.LONG, 0.6, at == 1, "time", 0.1)
         return Outcome(*facts, d.bar_open, None)
 
+    def tracks(stream: Stream) -> Track:
+        return Track(stream, "m", len(resolved), 0, 0, 0, 1, None, 0, None, 0, Standing.TOO_FEW)
+
+    def outcomes(_stream: Stream, _since: int) -> tuple[Outcome, ...]:
+        asked.append(len(resolved))
+        return tuple(resolved)
+
+    asked: list[int] = []
+
     async def body(shown: Window) -> None:
         resolved.append(outcome(0))
         async with shown.look() as looking:
@@ -225,8 +234,13 @@ def test_outcomes_of_the_watched_stream_are_told_once():
             for _ in range(3):
                 await looking.next(shapes.Beat)
             assert sum(isinstance(m, shapes.Bars) for m in looking.heard) == 3
+            assert asked == [1, 2]
+            async with shown.look() as other:
+                await other.watch(BTC.path)
+                while len((await other.next(shapes.Bars)).outcomes) != 2:
+                    pass
 
-    serve(body, entries=known, outcomes=lambda _stream, _since: tuple(resolved))
+    serve(body, entries=known, outcomes=outcomes, tracks=tracks)
 
 
 def test_the_past_of_a_stream_that_was_warming_is_shown_once_it_is_there():
