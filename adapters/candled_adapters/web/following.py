@@ -57,7 +57,7 @@ class Follower:
         self._reading = reading
         self._thin = set(view.streams)
         self._due: dict[Stream, int] = {}
-        self._told: dict[Stream, set[str]] = {}
+        self._told: dict[Stream, tuple[object, set[str]]] = {}  # of which record, and whose ids
         self._work = asyncio.Event()
         self._work.set()
 
@@ -118,7 +118,11 @@ class Follower:
         self._work.set()
 
     def begin(self, stream: Stream) -> None:
-        """Have somebody who has just begun to watch a stream told of its newest bar."""
+        """Have somebody who has just begun to watch a stream told of its newest bar.
+
+        And once of all outcomes: some may have come since it asked for the past.
+        """
+        self._told.pop(stream, None)
         newest = self._view.newest_bar(stream)
         if newest is not None:
             self._want_bars([(stream, newest)])
@@ -177,11 +181,13 @@ class Follower:
                 self._tell_outcomes(stream)
 
     def _tell_outcomes(self, stream: Stream) -> None:
-        known = {outcome.id: outcome for outcome in self.recent(stream, MOST_BARS)}
-        told = self._told.get(stream)
-        self._told[stream] = set(known)
-        if told is None:  # whoever began to watch asks for the past
+        ask = self._sources
+        record = ask.tracks(stream), ask.challenger_tracks(stream), self._view.newest_bar(stream)
+        of, told = self._told.get(stream, (None, set()))
+        if of == record:  # nothing can have been resolved since: the store is not asked
             return
+        known = {outcome.id: outcome for outcome in self.recent(stream, MOST_BARS)}
+        self._told[stream] = (record, set(known))
         if new := [outcome for name, outcome in known.items() if name not in told]:
             resolved = tuple(map(rendering.resolved, new))
             bars = shapes.Bars(stream=stream.path, bars=(), decisions=(), outcomes=resolved)

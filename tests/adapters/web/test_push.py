@@ -201,7 +201,7 @@ def test_a_revised_bar_without_a_correction_is_told_too():
 
 
 def test_outcomes_of_the_watched_stream_are_told_once():
-    """The new ones: those of before are in its history."""
+    """All that are known when somebody begins to watch, and then each new one."""
     decisions = Decisions()
     known = decisions.some(2, Side.LONG, BTC)
     resolved: list[Outcome] = []
@@ -211,22 +211,36 @@ def test_outcomes_of_the_watched_stream_are_told_once():
         facts = (d.id, BTC, "m", d.bar_open, d.bar_close, Side.LONG, 0.6, at == 1, "time", 0.1)
         return Outcome(*facts, d.bar_open, None)
 
+    def tracks(stream: Stream) -> Track:
+        return Track(stream, "m", len(resolved), 0, 0, 0, 1, None, 0, None, 0, Standing.TOO_FEW)
+
+    def outcomes(_stream: Stream, _since: int) -> tuple[Outcome, ...]:
+        asked.append(len(resolved))
+        return tuple(resolved)
+
+    asked: list[int] = []
+
     async def body(shown: Window) -> None:
         resolved.append(outcome(0))
         async with shown.look() as looking:
             await looking.watch(BTC.path)
             await looking.next(shapes.Bars)
-            for _ in range(2):
-                await looking.next(shapes.Beat)
+            before = await looking.next(shapes.Bars)
+            assert [o.id for o in before.outcomes] == [known[0].decision.id]
             resolved.append(outcome(1))
             bars = await looking.next(shapes.Bars)
             assert (bars.bars, bars.decisions) == ((), ())
             assert [(o.id, o.right) for o in bars.outcomes] == [(known[1].decision.id, True)]
             for _ in range(3):
                 await looking.next(shapes.Beat)
-            assert sum(isinstance(m, shapes.Bars) for m in looking.heard) == 2
+            assert sum(isinstance(m, shapes.Bars) for m in looking.heard) == 3
+            assert asked == [1, 2]
+            async with shown.look() as other:
+                await other.watch(BTC.path)
+                while len((await other.next(shapes.Bars)).outcomes) != 2:
+                    pass
 
-    serve(body, entries=known, outcomes=lambda _stream, _since: tuple(resolved))
+    serve(body, entries=known, outcomes=outcomes, tracks=tracks)
 
 
 def test_the_past_of_a_stream_that_was_warming_is_shown_once_it_is_there():
