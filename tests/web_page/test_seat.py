@@ -252,7 +252,7 @@ def test_a_chosen_theme_is_kept(browser):
             dark = await shown.run(ink)
             assert dark != light
             await shown.ask("Page.reload")
-            await shown.until("document.documentElement.dataset.theme === 'dark'")
+            await shown.until("document.documentElement?.dataset.theme === 'dark'")
             await shown.until(DRAWN)
             assert await shown.run(ink) == dark
             assert (

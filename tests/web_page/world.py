@@ -17,8 +17,8 @@ import numpy as np
 from candled.core.bar import COLUMNS, HOUR, MINUTE, Bars, Interval, Stream
 from candled.core.decision import Decision, Evidence, Side, Source, decision_id
 from candled.core.engine import Engine
+from candled.core.labels import LabelParams, window_labels
 from candled.core.track import Moved, Outcome, Standing, StreamDrift, Track
-from candled.lab.labels import LabelParams, window_labels
 from candled.ports import Entry
 from candled_adapters.simulator.generator import generate
 from candled_adapters.web import shapes
