@@ -86,7 +86,7 @@ class World:
         self, streams: Sequence[Stream], now_ms: int, *, shown: int, ahead: int = 50
     ) -> None:
         self.streams = list(streams)
-        self.shown = shown
+        self._numbers = {stream: number for number, stream in enumerate(self.streams)}
         self._start = now_ms // MINUTE * MINUTE - shown * MINUTE
         self._count = shown + ahead
         self._at = dict.fromkeys(self.streams, shown)
@@ -100,7 +100,7 @@ class World:
                 self._enter(stream, bar)
 
     def _timeline(self, stream: Stream) -> tuple[Timeline, float]:
-        number = self.streams.index(stream)
+        number = self._numbers[stream]
         return timeline(number % TIMELINES + 1, self._count + PHASES), (
             1.0,
             0.08,
@@ -109,7 +109,7 @@ class World:
         )[number % 4] * (1 + number / 37)
 
     def _phase(self, stream: Stream) -> int:
-        return self.streams.index(stream) * 17 % PHASES
+        return self._numbers[stream] * 17 % PHASES
 
     def _enter(self, stream: Stream, bar: int) -> Entry:
         line, factor = self._timeline(stream)

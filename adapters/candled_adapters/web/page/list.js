@@ -5,13 +5,16 @@ import { compare, moved } from "./state.js";
 import { SHAPE, SIDE, TREND, brief, delay, many, odd, reason, share } from "./words.js";
 
 const ANEW = 1500; // how often the order may change while the eye follows it
+const SLICE = 20; // rows out of sight that are drawn in one go
 const TONES = { live: "good", warming: "none", holding: "warn", degraded: "warn", stopped: "bad" };
 
+const soon = window.requestIdleCallback ? (work) => requestIdleCallback(work, { timeout: 500 }) : (work) => setTimeout(work, 50);
 export const address = (stream) => `#/${stream.split("/").map(encodeURIComponent).join("/")}`;
 
 /** One stream's row. */
 class Row {
   constructor(stream) {
+    this.stream = stream;
     this.node = byId("row").content.firstElementChild.cloneNode(true);
     this.cells = Object.fromEntries([...this.node.children].map((cell) => [cell.className.slice(2), cell]));
     this.link = this.node.querySelector("a");
@@ -125,6 +128,8 @@ export class List {
     this.ordered = 0;
     this.stale = true;
     this.seen = new Set();
+    this.dirty = new Set();
+    this.idle = 0;
     this.watch = new IntersectionObserver((items) => this.saw(items), { rootMargin: "200px" });
     this.listen();
   }
@@ -162,19 +167,39 @@ export class List {
     this.arrange();
   }
 
-  /** Draw the rows of `streams`, or all of them (null), as the state now is. */
+  /** Draw the rows of `streams`, or all of them (null): at once those in sight, the rest by and by. */
   draw(streams) {
-    const local = Date.now();
     if (streams === null) this.prune();
+    const fresh = this.rows.size === 0;
     for (const stream of streams ?? this.state.lines.keys()) {
-      const line = this.state.lines.get(stream);
       if (!this.rows.has(stream)) this.add(stream);
-      const row = this.rows.get(stream);
+      this.dirty.add(this.rows.get(stream));
+    }
+    this.sweep([...this.dirty].filter((row) => fresh || this.seen.has(row)));
+    this.later();
+    this.stale ||= this.key !== "symbol" || this.only !== "all" || streams === null;
+    if (streams === null) this.arrange();
+  }
+
+  sweep(rows) {
+    const local = Date.now();
+    for (const row of rows) {
+      this.dirty.delete(row);
+      const line = this.state.lines.get(row.stream);
+      if (!line) continue;
       row.draw(line, this.state.problems(line, local));
       this.tickRow(row, local);
     }
-    this.stale = true;
-    if (streams === null || this.box.childElementCount === 0) this.arrange();
+  }
+
+  later() {
+    if (this.dirty.size && !this.idle) this.idle = soon(() => this.rest());
+  }
+
+  rest() {
+    this.idle = 0;
+    this.sweep([...this.dirty].slice(0, SLICE));
+    this.later();
   }
 
   add(stream) {
@@ -188,6 +213,8 @@ export class List {
       if (this.state.lines.has(stream)) continue;
       row.node.remove();
       this.watch.unobserve(row.node);
+      this.dirty.delete(row);
+      this.seen.delete(row);
       this.rows.delete(stream);
     }
   }
@@ -195,12 +222,15 @@ export class List {
   saw(items) {
     for (const { target, isIntersecting } of items) {
       const row = this.rows.get(target.dataset.stream);
-      if (!row || !isIntersecting) this.seen.delete(row);
-      else this.seen.add(row) && this.tickRow(row, Date.now());
+      if (row && isIntersecting) this.seen.add(row);
+      else this.seen.delete(row);
     }
+    this.sweep([...this.seen].filter((row) => this.dirty.has(row)));
+    for (const row of this.seen) this.tickRow(row, Date.now());
   }
 
   tickRow(row, local) {
+    if (!row.line) return;
     row.tick(this.state.age(row.line, local), this.state.late(row.line, local), local);
   }
 
@@ -208,6 +238,7 @@ export class List {
   tick(local) {
     for (const row of this.seen) this.tickRow(row, local);
     for (const row of this.rows.values()) {
+      if (!row.line) continue;
       const problems = this.state.problems(row.line, local);
       if ((problems.length > 0) !== row.node.hasAttribute("data-problem") || problems.includes("late")) {
         row.state(row.line, problems);
@@ -235,9 +266,11 @@ export class List {
     const keep = new Set(nodes);
     const held = document.activeElement;
     for (const child of [...this.box.children]) if (!keep.has(child)) child.remove();
-    nodes.forEach((node, at) => {
-      if (this.box.children[at] !== node) this.box.insertBefore(node, this.box.children[at] ?? null);
-    });
+    let place = this.box.firstElementChild;
+    for (const node of nodes) {
+      if (node === place) place = place.nextElementSibling;
+      else this.box.insertBefore(node, place);
+    }
     if (held !== document.activeElement && held?.isConnected) held.focus({ preventScroll: true });
     this.rove(this.focused);
     this.empty(nodes.length);
@@ -271,10 +304,13 @@ export class List {
 
   /** Mark the chosen stream's row. */
   choose(stream) {
-    mark(this.rows.get(this.chosen)?.link ?? this.box, "aria-current", null);
+    for (const [name, current] of [[this.chosen, null], [stream, "true"]]) {
+      const row = this.rows.get(name);
+      if (!row) continue;
+      mark(row.link, "aria-current", current);
+      mark(row.node, "data-chosen", current);
+    }
     this.chosen = stream;
-    const row = this.rows.get(stream);
-    if (row) mark(row.link, "aria-current", "true");
   }
 
   /** Give the focus back to a stream's row. */

@@ -118,6 +118,8 @@ export function moved(drift) {
   return drift !== null && ((drift.psi_median ?? 0) > MOVED || (drift.psi_answers ?? 0) > MOVED);
 }
 
+const names = new Intl.Collator(undefined, { numeric: true });
+
 /** Order of two lines by `key`. */
 export function compare(key) {
   const by = {
@@ -127,7 +129,7 @@ export function compare(key) {
     lag: (a, b) => (b.decided?.lag_ms ?? -1) - (a.decided?.lag_ms ?? -1),
   }[key];
   const name = (line) => `${line.symbol} ${line.interval} ${line.exchange}`;
-  return (a, b) => by(a, b) || name(a).localeCompare(name(b), undefined, { numeric: true });
+  return (a, b) => by(a, b) || names.compare(name(a), name(b));
 }
 
 /** The bars of one stream, with what was decided about them and what became of it. */
