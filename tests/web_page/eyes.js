@@ -53,6 +53,42 @@ window.eyes = {
     this.touched = () => [...touched];
   },
 
+  // Keep when frames end in which rows were drawn.
+  watching() {
+    this.drawn = [];
+    let pending = false;
+    const ended = () => {
+      pending = false;
+      this.drawn.push(Date.now());
+    };
+    const note = (changes) => {
+      if (pending || !changes.some(({ target }) => target.parentElement?.closest(".c-spark"))) return;
+      pending = true;
+      requestAnimationFrame(() => setTimeout(ended));
+    };
+    const all = { childList: true, characterData: true, subtree: true, attributes: true };
+    new MutationObserver(note).observe(document.querySelector("#rows"), all);
+  },
+
+  // The gaps between frames of so many seconds, and the tasks that took long (ms).
+  frames(seconds) {
+    const gaps = [];
+    const tasks = [];
+    const long = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration)));
+    long.observe({ type: "longtask" });
+    let last = performance.now();
+    const end = last + seconds * 1000;
+    return new Promise((done) => {
+      const frame = (now) => {
+        gaps.push(now - last);
+        last = now;
+        if (now < end) requestAnimationFrame(frame);
+        else done({ gaps, tasks });
+      };
+      requestAnimationFrame(frame);
+    });
+  },
+
   // Keep what is spoken, and when.
   listening() {
     const spoken = document.querySelector("#spoken");

@@ -67,7 +67,9 @@ class House:
         act: Act = Act.HOLD,
     ) -> None:
         """Tell people of an incident."""
-        self.board.tell(Incident("binance", stream, hazard, act, text, wall_ms()))
+        self.board.tell(
+            Incident(self.world.streams[0].exchange, stream, hazard, act, text, wall_ms())
+        )
 
 
 @asynccontextmanager

@@ -52,6 +52,7 @@ class Row {
     say(side.children[0], decided ? SHAPE[decided.side] : "·");
     say(side.children[1], decided ? SIDE[decided.side] : "none yet");
     say(why, decided?.reason ? reason(decided.reason) : "");
+    mark(why, "title", decided?.reason ? reason(decided.reason) : null);
   }
 
   odds(decided) {
