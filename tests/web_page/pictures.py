@@ -109,7 +109,7 @@ async def take(address: str) -> None:
         befall(house, made)
         for name, route, phone, theme in SHOTS:
             url = house.url + route.format(stream.path)
-            size = (360, 740) if phone else (1360, 850)
+            size = (360, 740) if phone else (1360, 960 if route else 850)
             async with page(
                 address, url, phone=phone, size=size, scale=1.5 if phone else 1
             ) as shown:

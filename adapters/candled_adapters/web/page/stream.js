@@ -151,7 +151,10 @@ export class StreamPanel {
     const outcome = this.story.outcomes.get(made.id);
     const chosen = this.picked === made.bar_open;
     const button = el("button", { type: "button", class: "plain", "data-key": made.id, "aria-pressed": String(chosen) }, time(made.bar_close, dated(made.bar_close)));
-    button.addEventListener("click", () => this.pick(chosen ? null : made.bar_open));
+    button.addEventListener("click", () => {
+      this.pick(chosen ? null : made.bar_open);
+      this.parts.now.scrollIntoView({ block: "nearest" });
+    });
     const became = outcome ? `${outcome.right ? "✓ right" : "✗ wrong"}, ${ending(outcome.ended)}` : "pending";
     const odds = made.probabilities ? odd(made.probabilities[made.side]) : "–";
     return el("tr", { "data-chosen": chosen ? "" : null }, el("td", {}, button), el("td", { "data-side": made.side }, sided(made.side)),
