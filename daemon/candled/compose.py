@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from candled.ageing import Ageing
 from candled.board import Board
 from candled.config import (
     Config,
@@ -27,7 +28,7 @@ from candled.config import (
     load_config,
 )
 from candled.core.bar import DAY, Stream
-from candled.core.decision import Policy
+from candled.core.decision import Policy, Target
 from candled.core.engine import Engine, Lane
 from candled.core.gates import missing_means
 from candled.core.model import Model
@@ -39,12 +40,15 @@ from candled.ledger import Ledger, TrackSettings
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, info_of, mqtt_settings, sinks_of
-from candled.ports import Clock, Feed, Sink
-from candled.service import Service
+from candled.ports import Clock, Entry, Feed, Sink
+from candled.reloading import After, Present, Reloader
+from candled.service import BatchTimes, Observer, Service
+from candled.statusline import keep_status
 from candled.tally import Tally
 from candled.targets import require_targets
 from candled.telling import Tell, Teller
-from candled.window import Behind, champions, page_problems, window_of
+from candled.watchdog import keep_alive
+from candled.window import Behind, Shown, page_problems, window_of
 from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
 from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
@@ -55,7 +59,11 @@ from candled_adapters.feeds.venuetime import VenueTime
 from candled_adapters.protocol.signing import SigningError, Verifier
 from candled_adapters.sinks.log import configure_logging
 
-_MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
+_MEANS = {
+    "abstain": "abstain limits",
+    "novelty_max": "training ranges",
+    "max_age_days": "end of its training data",
+}
 
 log = structlog.get_logger("candled")
 
@@ -73,6 +81,11 @@ class Daemon:
     ledger: Ledger
     drift: Callable[[Stream], StreamDrift | None]
     """What is known of a stream's drift; nothing where nobody looks."""
+    present: Present
+    tell: Tell
+    clocks: Callable[[str], Clock]
+    after: Sequence[After]
+    """What follows a reload."""
 
 
 def run_daemon(path: Path) -> None:
@@ -81,7 +94,7 @@ def run_daemon(path: Path) -> None:
     _start_logging(config)
     daemon = build(config, load_lanes(config, path))
     try:
-        asyncio.run(_serve(daemon))
+        asyncio.run(_serve(daemon, path))
     finally:
         daemon.journal.close()
 
@@ -93,18 +106,40 @@ def _start_logging(config: Config) -> None:
     configure_logging(sys.stderr, form, config.log.level)
 
 
-async def _serve(daemon: Daemon) -> None:
-    stop = asyncio.Event()
+async def _serve(daemon: Daemon, source: Path) -> None:
+    stop, reloader = asyncio.Event(), _reloader(daemon, source)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watching = loop.create_task(daemon.watch.run(), name="loopwatch")
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    streams = [lane.stream for lane in daemon.present.lanes]
+    beside = {
+        "loopwatch": daemon.watch.run(),
+        "reloader": reloader.run(),
+        "watchdog": keep_alive(lambda: daemon.service.work),
+        "statusline": keep_status(daemon.board, streams),
+    }
+    helpers = [loop.create_task(work, name=name) for name, work in beside.items()]
     try:
         await daemon.service.run(stop)
     finally:
-        watching.cancel()
+        for helper in helpers:
+            helper.cancel()
     notify("STOPPING=1")
     log.info("summary", **asdict(daemon.tally.summary(daemon.watch.lateness())))
+
+
+def _reloader(daemon: Daemon, source: Path) -> Reloader:
+    return Reloader(
+        source,
+        daemon.present,
+        load=load_lanes,
+        swap=daemon.service.swap,
+        board=daemon.board,
+        tell=daemon.tell,
+        clocks=daemon.clocks,
+        after=daemon.after,
+    )
 
 
 def load_lanes(config: Config, source: Path) -> list[Lane]:
@@ -200,31 +235,36 @@ def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> l
 def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
     board = Board(lambda: time.time_ns() // 1_000_000)
-    tally, watch = Tally(), LoopWatch()
+    tally, watch, present = Tally(), LoopWatch(), Present(config, lanes)
+    tell = Teller(board, tally.met)
+    ageing = Ageing(lambda: present.lanes, board, tell)
     feeds = [
         _feed(name, config.exchanges[name])
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
     ]
-    clocks = {feed.exchange: feed.clock for feed in feeds}
+    clocks = _clock_of({feed.exchange: feed.clock for feed in feeds})
     mqtt_settings(config)  # a missing secret is told before any state is made
     require_targets(config)
     journal = open_journal(config.state.path)
-    tell = Teller(board, tally.met)
+    targets = targets_of(lanes)
     ledger = Ledger(
         journal,
         tell=tell,
-        clock=_clock_of(clocks),
+        clock=clocks,
         settings=TrackSettings(config.track.signals, config.track.alarm),
-        targets={lane.model.digest: lane.model.target for lane in lanes},
+        targets=targets,
     )
+    after: list[After] = [
+        lambda: ageing.begin(journal.latest()),
+        lambda: targets.update(targets_of(present.lanes)),
+    ]
     try:
-        outlook = Outlook(lanes, journal.epoch, _clock_of(clocks), tally)
-        sinks = [*sinks_of(config, outlook), ledger]
+        sinks = [*sinks_of(config, Outlook(lanes, journal.epoch, clocks, tally, present)), ledger]
         info = info_of(config, lanes, journal.epoch)
-        instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
-        drift = drift_watch(config, lanes, tell)
+        instruments = Instruments(tally, watch, journal, clocks, config.state.path)
+        drift, shown = drift_watch(config, lanes, tell), Shown(present)
         behind = Behind(lanes, info, sinks, board)
-        watchers = _watchers(config, behind, instruments, ledger, drift)
+        watchers = _watchers(config, behind, instruments, ledger=ledger, drift=drift, shown=shown)
     except BaseException:
         journal.close()
         raise
@@ -234,12 +274,13 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         feeds=feeds,
         sinks=sinks,
         board=board,
-        observer=tally.durable,
+        observer=_observer(tally, ageing),
         tell=tell,
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
         watchers=watchers,
     )
+    ageing.begin(journal.latest())
     return Daemon(
         config=config,
         service=service,
@@ -249,7 +290,24 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         watch=watch,
         ledger=ledger,
         drift=drift.drift if drift else lambda _: None,
+        present=present,
+        tell=tell,
+        clocks=clocks,
+        after=[*after, shown.renew],
     )
+
+
+def targets_of(lanes: Sequence[Lane]) -> dict[str, Target | None]:
+    """Return what each model foresees, by its digest."""
+    return {lane.model.digest: lane.model.target for lane in lanes}
+
+
+def _observer(tally: Tally, ageing: Ageing) -> Observer:
+    def observe(entries: Sequence[Entry], times: BatchTimes) -> None:
+        tally.durable(entries, times)
+        ageing.look(entries)
+
+    return observe
 
 
 def drift_watch(config: Config, lanes: Sequence[Lane], tell: Tell) -> DriftWatch | None:
@@ -264,23 +322,24 @@ def _watchers(
     config: Config,
     behind: Behind,
     instruments: Instruments,
+    *,
     ledger: Ledger,
     drift: DriftWatch | None,
+    shown: Shown,
 ) -> list[Sink]:
     """Return who only looks: at drift, and the window, if there is one, with what is counted."""
     lookers: list[Sink] = [drift] if drift else []
     if not config.web.listen:
         return lookers
-    cards = champions(config, behind.lanes)
     seen: dict[str, Any] = {
-        "cards": lambda: cards,
+        "cards": lambda: shown.cards,
         "tracks": ledger.track,
         "challenger_tracks": ledger.challenger_track,
         "drift": drift.drift if drift else lambda _: None,
     }
     metrics = exposition_of(sources_of(behind, instruments, **seen))
-    window = window_of(config, behind, metrics=metrics, outcomes=ledger.outcomes, **seen)
-    return [*lookers, *window]
+    more = {**seen, "model": shown.model, "outcomes": ledger.outcomes}
+    return [*lookers, *window_of(config, behind, metrics=metrics, **more)]
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from candled.core.bar import Stream
 from candled.core.engine import Lane
 from candled.journal import JournalReader, open_reader
 from candled.ports import Sink
+from candled.reloading import Present
 from candled_adapters.artifacts.manifest import BundleError, Manifest, read_manifest
 from candled_adapters.artifacts.signature import SIGNATURE_FILE
 from candled_adapters.protocol.shapes import Info
@@ -59,6 +61,34 @@ class Behind:
     """What the info topic says of what runs."""
     sinks: Sequence[Sink]
     board: Board
+
+
+class Shown:
+    """Which models decide, for who looks on; `renew` it after a reload."""
+
+    def __init__(self, present: Present) -> None:
+        self._present = present
+        self.cards: tuple[Card, ...] = ()
+        self._digests: dict[Stream, str] = {}
+        self._take(self._look())
+
+    def model(self, stream: Stream) -> str:
+        """Return the digest of the model that decides a stream."""
+        return self._digests.get(stream, "")
+
+    async def renew(self) -> None:
+        """Look again at what is in force; files are read in another thread."""
+        if self._present.config.web.listen:
+            self._take(await asyncio.to_thread(self._look))
+
+    def _look(self) -> tuple[tuple[Card, ...], dict[Stream, str]]:
+        config, lanes = self._present.config, self._present.lanes
+        if not config.web.listen:
+            return (), {}
+        return champions(config, lanes), {lane.stream: lane.model.digest for lane in lanes}
+
+    def _take(self, found: tuple[tuple[Card, ...], dict[Stream, str]]) -> None:
+        self.cards, self._digests = found
 
 
 def window_of(config: Config, behind: Behind, **more: Any) -> list[Sink]:  # noqa: ANN401 - of Sources
@@ -121,7 +151,7 @@ def champions(config: Config, lanes: Iterable[Lane]) -> tuple[Card, ...]:
             continue  # removed since it was loaded: what runs is in memory
         if lane := used.get(manifest.digest):
             signed = (path / SIGNATURE_FILE).exists()
-            cards.append(card(manifest, lane, signed=signed))
+            cards.append(card(manifest, lane, signed=signed, expires_at=lane.expires_at))
     return tuple(cards)
 
 

@@ -114,9 +114,9 @@ def test_the_daemon_watches_unless_told_not_to(place: Path, tmp_path: Path, drif
         assert len(watches) == (drift == "flag")
         assert (known is not None) == (drift == "flag")
         if known:
-            assert daemon.service._engine._on_rows == watches[0].on_rows
+            assert daemon.service._engine.on_rows == watches[0].on_rows
             assert watches[0]._drifts.wanted == 160
         else:
-            assert daemon.service._engine._on_rows is None
+            assert daemon.service._engine.on_rows is None
     finally:
         daemon.journal.close()

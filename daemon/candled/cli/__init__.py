@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(live.run)
 app.command()(live.check)
+app.command()(live.reload)
 app.command()(live.tail)
 app.command()(records.outcomes)
 app.command()(live.demo)

@@ -34,6 +34,18 @@ def check(
     raise typer.Exit(check_all(config))
 
 
+def reload(
+    *,
+    config: Annotated[
+        Path, typer.Option("--config", help="Configuration file of the running daemon.")
+    ] = Path("config.toml"),
+) -> None:
+    """Have the running daemon take over models and policies from the files, or say why not."""
+    from candled.reload import ask_reload
+
+    raise typer.Exit(ask_reload(config))
+
+
 def tail(
     *,
     config: Annotated[
