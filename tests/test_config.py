@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from candled.compose import venue_problems
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream
+from candled.lineup import venue_problems
 from candled.outlets import info_of
 from candled_adapters.simulator.venues import VENUES
 from models import lane

@@ -44,12 +44,13 @@ pytestmark = needs_mosquitto
 BUILT = """
 import sys
 from pathlib import Path
-from candled.compose import build, load_lanes
+from candled.compose import build
+from candled.lineup import load_lineup
 from candled.config import load_config
 
 path = Path(sys.argv[1])
 config = load_config(path)
-daemon = build(config, load_lanes(config, path))
+daemon = build(config, load_lineup(config, path))
 daemon.journal.close()
 print("prometheus_client" in sys.modules, daemon.tally.summary().decisions)
 """

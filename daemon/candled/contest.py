@@ -18,13 +18,13 @@ import msgspec
 from candled.challenge.comparing import Comparison, Pairs, Record, compare, paired, together
 from candled.challenge.promoting import PromotionError, promote, put_in_place, read
 from candled.challenge.shadowing import kind_of
-from candled.compose import load_lineup
 from candled.config import Config, load_config
 from candled.core.bar import Stream
 from candled.core.engine import Lane
 from candled.core.track import Outcome
 from candled.journal import JournalReader, open_reader
 from candled.lab.words import NOTHING, number, percent, share, share_interval
+from candled.lineup import load_lineup
 from candled.ports import Kind
 
 #: Outcomes of a challenger's signals, below which it is promoted only when that is insisted on.

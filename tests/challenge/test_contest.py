@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from candled.challenge.promoting import PromotionError
-from candled.compose import Lineup, build, load_lineup
+from candled.compose import build
 from candled.config import ConfigError, load_config
 from candled.contest import PromoteOptions, run_promote, show_challenge
 from candled.core.decision import Decision
+from candled.core.lane import Lineup
 from candled.core.track import Outcome
 from candled.journal.sums import row_sum
+from candled.lineup import load_lineup
 from candled.outlets import Outlook
 from challenge.test_shadowing import Rivals
 from models import bundle
@@ -151,7 +153,7 @@ def test_a_daemon_has_challengers_only_where_they_are_configured(file: Path):
         if names is None:
             path, names = write(file.parent, ""), ["mqtt", "log"]  # noqa: PLW2901
         both = lineup(path)  # type: ignore[arg-type]
-        daemon = build(load_config(path), both.champions, both.challengers)  # type: ignore[arg-type]
+        daemon = build(load_config(path), both)
         try:
             assert [sink.name for sink in daemon.service._sinks] == names
             assert {*daemon.challengers()} == {one.stream for one in both.challengers}

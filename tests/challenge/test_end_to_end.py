@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from brokers import mosquitto, needs_mosquitto
 from candled.cli import app
-from candled.compose import load_lineup
 from candled.config import load_config
 from candled.core.decision import Decision
 from candled.journal import open_reader
+from candled.lineup import load_lineup
 from candled.ports import Kind
 from candled_adapters.subscriber import Heard, Signals
 from chaos.programs import Program, until

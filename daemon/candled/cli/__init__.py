@@ -42,6 +42,7 @@ def main(*, version: VersionOption = False) -> None:
 
 app.command(rich_help_panel=RUN)(live.run)
 app.command(rich_help_panel=RUN)(live.check)
+app.command(rich_help_panel=RUN)(live.reload)
 app.command(rich_help_panel=RUN)(live.demo)
 app.command(rich_help_panel=RUN)(live.simulate)
 app.command(rich_help_panel=LOOK)(looking.status)

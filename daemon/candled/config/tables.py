@@ -243,6 +243,8 @@ class PolicyConfig(_Part):
     """No signal when one of so many bars before would have been one; absent: 0."""
     gap_mute_bars: Annotated[int, Field(ge=0, le=1000)] | None = None
     """No signal at the first so many bars after a gap; absent: 0."""
+    max_age_days: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """No signal of a model whose training data ended more than so many days before; absent: any."""
 
 
 class StreamConfig(_Part):

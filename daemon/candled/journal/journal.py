@@ -26,6 +26,7 @@ from candled.journal.holes import contradiction, missing_position, missing_seq
 from candled.journal.looking import Look
 from candled.journal.outcomes import Outcomes
 from candled.journal.pruning import Pruner, Retention
+from candled.journal.reader import JournalReader, open_reader
 from candled.journal.revising import Affected, affected
 from candled.journal.rows import Cell, bar_rows, decision_row, history_rows
 from candled.journal.shadowing import ShadowBook
@@ -264,6 +265,10 @@ class Journal:
     def streams(self) -> list[Stream]:
         """Return all streams that anything is known of."""
         return list(self._streams)
+
+    def reader(self) -> JournalReader:
+        """Open it once more, to be read in another thread and closed there."""
+        return open_reader(self._db.path.parent)
 
     def checkpoint(self) -> None:
         """Tidy up the file; may run in another thread, beside everything else."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -152,7 +153,7 @@ class JournalReader:
 
     def closes(self, stream: Stream, count: int) -> list[tuple[int, float]]:
         """Return open time (UTC ms) and close of at most `count` newest bars, oldest first."""
-        bars = self._look().newest_bars(self._key(stream), count)
+        bars = self.newest_bars(stream, count)
         return list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
 
     def outcomes(self, stream: Stream) -> list[Outcome]:
@@ -182,11 +183,12 @@ class JournalReader:
 
     def bars(self, stream: Stream) -> Bars:
         """Return all bars of a stream, oldest first."""
-        return self._look().newest_bars(self._key(stream), _ALL)
+        return self.newest_bars(stream, _ALL)
 
     def newest_bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        return self._look().newest_bars(self._key(stream), count)
+        with self._one_moment():
+            return self._look().newest_bars(self._key(stream), count)
 
     def newest_answered(self, stream: Stream, count: int) -> list[int]:
         """Return the open times (UTC ms) of the newest `count` bars that a model answered about.
@@ -225,6 +227,18 @@ class JournalReader:
         if self._still and _log_of(self.path).exists():
             raise JournalUnavailableError(f"{self.path}: a daemon began to use it; look again")
         return rows
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Let several questions be about the same state of the file.
+
+        Bars are compared with decisions: one that is stored between two questions is not missing.
+        """
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def _look(self) -> Look:
         return Look(self, summed=self._version() >= SUMMED_SINCE)

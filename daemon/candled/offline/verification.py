@@ -148,7 +148,7 @@ def _final(candles: Sequence[str], config: Path) -> dict[Stream, Bars]:
 
 def _lanes(config: Config, source: Path, bundles: Sequence[Path]) -> list[Lane]:
     """Return the configured lanes, and what they would be with each of the further bundles."""
-    from candled.compose import load_lanes
+    from candled.lineup import load_lanes
 
     lanes = load_lanes(config, source)
     for path in bundles:

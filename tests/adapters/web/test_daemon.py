@@ -17,11 +17,11 @@ from websockets.asyncio.client import connect
 
 from adapters.web.rig import Onlooker, ask
 from brokers import mosquitto, needs_mosquitto
-from candled.compose import load_lanes
 from candled.config import ConfigError, load_config
 from candled.core.bar import Interval, Stream
 from candled.core.decision import Target
 from candled.journal import open_reader
+from candled.lineup import load_lanes
 from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.server import Simulator
 from candled_adapters.web import shapes
