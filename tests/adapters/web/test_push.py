@@ -235,6 +235,9 @@ def test_outcomes_of_the_watched_stream_are_told_once():
                 await looking.next(shapes.Beat)
             assert sum(isinstance(m, shapes.Bars) for m in looking.heard) == 3
             assert asked == [1, 2]
+            resolved[1] = replace(resolved[1], right=False)  # the venue revised a bar
+            resolved.append(outcome(0))
+            assert [o.right for o in (await looking.next(shapes.Bars)).outcomes] == [False]
             async with shown.look() as other:
                 await other.watch(BTC.path)
                 while len((await other.next(shapes.Bars)).outcomes) != 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -37,13 +38,26 @@ def line(shown: View, stream: Stream) -> shapes.Line:
     return msgspec.json.decode(shown.line(stream), type=shapes.Line)
 
 
-steps = st.lists(
-    st.tuples(st.sampled_from(STREAMS), st.sampled_from(SIDES), st.none() | st.integers(0, 6)),
-    max_size=160,
+Step = tuple[Stream, Side, int | None]  # of which stream, what, and how many bars back
+
+
+def long_script(seed: int, length: int) -> list[Step]:
+    """Return a script in which signals are often taken back, and windows are full."""
+    chance = random.Random(seed)
+    return [
+        (chance.choice(STREAMS), chance.choice(SIDES), chance.choice([None, None, None, 0, 0, 5]))
+        for _ in range(length)
+    ]
+
+
+step = st.tuples(st.sampled_from(STREAMS), st.sampled_from(SIDES), st.none() | st.integers(0, 6))
+steps = st.one_of(
+    st.lists(step, max_size=12),
+    st.builds(long_script, st.integers(0, 2**32), st.sampled_from((20, 80, 300))),
 )
 
 
-def journal(script: list[tuple[Stream, Side, int | None]]) -> list[Entry]:
+def journal(script: list[Step]) -> list[Entry]:
     """Return the entries of a script: new bars, and corrections of one of the newest bars."""
     decisions, entries = Decisions(), []
     newest: dict[Stream, dict[int, Entry]] = {stream: {} for stream in STREAMS}
@@ -76,7 +90,7 @@ def expected(entries: list[Entry], stream: Stream) -> dict[str, object]:
     }
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(steps, st.data())
 def test_a_view_that_began_anywhere_shows_what_one_that_saw_all_would(script, data: st.DataObject):
     """Whatever it began from, was filled with late, or rendered in between, the end is the same."""
