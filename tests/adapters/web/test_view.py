@@ -195,3 +195,43 @@ def test_a_line_is_rendered_once_until_something_changes():
     shown.apply([decisions.make(Side.FLAT, BTC)])
     assert shown.is_stale(BTC)
     assert shown.line(BTC) is not first
+
+
+def test_a_signal_that_a_correction_takes_back_is_shown_as_such():
+    """Until another one comes; a correction that keeps the side takes nothing back."""
+    shown, decisions = view(), Decisions()
+    first = decisions.make(Side.LONG, BTC)
+    shown.apply([first, decisions.make(Side.FLAT, BTC)])
+    assert not line(shown, BTC).signal_taken_back
+    kept = decisions.correct(first, Side.LONG)
+    shown.apply([kept])
+    assert not line(shown, BTC).signal_taken_back
+    taken = decisions.correct(kept, Side.FLAT)
+    shown.apply([taken])
+    said = line(shown, BTC)
+    assert said.signal_taken_back
+    assert said.signal is not None
+    assert (said.signal.id, said.decided and said.decided.side) == (first.decision.id, "flat")
+    again = decisions.correct(taken, Side.SHORT)
+    shown.apply([again])
+    said = line(shown, BTC)
+    assert not said.signal_taken_back
+    assert said.signal is not None
+    assert (said.signal.side, said.signal.seq) == ("short", 2)
+
+
+def test_sixty_closes_are_shown_and_a_revised_one_in_its_place():
+    """The oldest go; one that was revised keeps its place."""
+    shown, decisions = view(), Decisions()
+    entries = decisions.some(100, Side.FLAT, BTC)
+    priced = [
+        replace(e, decision=replace(e.decision, price=float(n))) for n, e in enumerate(entries)
+    ]
+    shown.apply(priced)
+    assert line(shown, BTC).closes == tuple(map(float, range(40, 100)))
+    shown.apply([decisions.correct(priced[70], Side.LONG)])
+    assert line(shown, BTC).closes == (
+        *map(float, range(40, 70)),
+        71.0,
+        *map(float, range(71, 100)),
+    )
