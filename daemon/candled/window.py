@@ -39,7 +39,9 @@ class JournalArchive:
         """Return at most `count` newest bars, of those that open at `since` (UTC ms) or later."""
         with open_reader(self._folder) as reader:
             bars, entries = reader.past(stream, count, since)
-        return Past(bars, tuple(entries))
+            first = int(bars.open_time[0]) if len(bars) else 0
+            outcomes = reader.outcomes(stream, first)
+        return Past(bars, tuple(entries), tuple(outcomes))
 
     def beginnings(self, streams: Sequence[Stream], count: int) -> dict[Stream, Beginning]:
         """Return how streams look, with at most `count` closes each."""

@@ -156,11 +156,14 @@ class JournalReader:
         bars = self.newest_bars(stream, count)
         return list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
 
-    def outcomes(self, stream: Stream) -> list[Outcome]:
-        """Return what became of a stream's signals, challengers' too, oldest first."""
+    def outcomes(self, stream: Stream, since: int = _EVER) -> list[Outcome]:
+        """Return what became of a stream's signals, challengers' too, oldest first.
+
+        Of those about bars that open at `since` (UTC ms) or later.
+        """
         if self._version() < OUTCOMES_SINCE:
             return []
-        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), _EVER))
+        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), since))
 
     def refused(self) -> list[Refused]:
         """Return what sinks gave up for good, by sink and position."""

@@ -143,14 +143,7 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
                 assert any(isinstance(m, shapes.Lines) for m in looking.heard)
             await waits(running)
             await asyncio.wait_for(played.finished.wait(), 30)
-            opens.clear()
-            async with asyncio.timeout(20):
-                opens = set()
-                while len(opens) < 60:
-                    said = await ask(running.port, "/api/stream/venue/BTCUSDT/1h?bars=2000")
-                    history = msgspec.json.decode(said.body, type=shapes.History)
-                    opens = {d.bar_open for d in history.decisions}
-                    await asyncio.sleep(0.05)
+            history = await settled(running, tmp_path / "state")
             overview = await running.overview()
             compare(tmp_path / "state", history, overview)
             check_card(overview)
@@ -167,6 +160,20 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(asyncio.wait_for(go(broker.port), 110))
+
+
+async def settled(running: Daemon, state: Path) -> shapes.History:
+    """Return a history that holds all bars, and all outcomes that the journal has."""
+    for _ in range(400):
+        said = await ask(running.port, "/api/stream/venue/BTCUSDT/1h?bars=2000")
+        history = msgspec.json.decode(said.body, type=shapes.History)
+        with open_reader(state) as journal:
+            resolved = [outcome.id for outcome in journal.outcomes(BTC)]
+        told = [outcome.id for outcome in history.outcomes]
+        if len(history.decisions) == 60 and told and told == resolved:
+            return history
+        await asyncio.sleep(0.05)
+    raise AssertionError(history)
 
 
 def compare(state: Path, history: shapes.History, overview: shapes.Overview) -> None:
