@@ -252,6 +252,56 @@ def test_shadow_signals_have_outcomes_and_a_record_of_their_own():
     lived(life)
 
 
+def test_a_hole_that_is_filled_moves_the_horizon():
+    """A bar that appears between others makes what rested on them be resolved again."""
+
+    async def life(world: World) -> None:
+        up = dataclasses.replace(flat_bar(2), high=103.0)
+        world.close(flat_bar(0), Side.LONG, **soon())
+        world.close(up)  # the bar of hour 1 never was
+        await world.settled()
+        (before,) = world.found()
+        assert (before.right, before.resolved_bar) == (True, START + 2 * HOUR)
+        world.history([flat_bar(1)])
+        await world.settled()
+        (after,) = world.found()
+        assert (after.right, after.resolved_bar) == (False, START + HOUR)
+        assert world.found() == world.expected()
+
+    lived(life)
+
+
+def test_bars_that_come_undecided_count_at_once():
+    """What the feed begins anew with may complete a horizon; nothing waits for the next bar."""
+
+    async def life(world: World) -> None:
+        world.close(flat_bar(0), Side.LONG, **soon(target=Target(3, 1.0, 1.0)))
+        world.close(flat_bar(1))
+        await world.settled()
+        assert not world.found()
+        world.history([flat_bar(4), flat_bar(5)])
+        await world.settled()
+        (made,) = world.found()
+        assert made.resolved_bar == START + 5 * HOUR
+
+    lived(life)
+
+
+def test_only_signals_of_challengers_wait():
+    """A shadow that says nothing has no outcome, and its challenger no record."""
+
+    async def life(world: World) -> None:
+        for hour in range(4):
+            world.close(flat_bar(hour), **soon())
+            side = Side.SHORT if hour == 1 else Side.FLAT
+            world.shadow(flat_bar(hour), side, hour + 1, **soon(model_digest="rival"))
+            await world.settled()
+            assert (world.ledger.challenger_track(BTC) is None) == (hour < 1)
+        assert [made.side for made in world.found()] == [Side.SHORT]
+
+    lived(life)
+
+
 def test_one_model_with_two_policies_has_two_records():
     """What it says in the shadow, gated otherwise, is no part of what it is told to say."""
 
