@@ -218,11 +218,38 @@ def test_a_champions_record_is_of_its_own_model():
         made = world.ledger.track(BTC)
         assert (made.model_digest, made.n, made.pending) == ("other", 0, 1)
         assert world.board.remarks[-1][1] is None
+        await world.kill()
+        await world.settled()
         world.close(flat_bar(41), Side.FLAT, **soon(model_digest="m"))
         await world.settled()
         made = world.ledger.track(BTC)
         assert (made.model_digest, made.n, made.standing) == ("m", 40, Standing.BROKEN)
         assert len(world.told) == 1
+
+    lived(life)
+
+
+def test_a_signal_that_is_taken_back_waits_for_nothing_that_counts():
+    """The record does not wait for it; a challenger's about the same bar is its own."""
+
+    async def life(world: World) -> None:
+        target = Target(3, 1.0, 1.0)
+        entry = world.close(flat_bar(0), Side.LONG, **soon(target=target))
+        world.shadow(flat_bar(0), Side.LONG, 1, **soon(target=target, model_digest="rival"))
+        world.close(flat_bar(1))
+        await world.settled()
+        assert world.ledger.track(BTC).pending == 1
+        again = dataclasses.replace(entry.decision, side=Side.FLAT, price=1.0)
+        world.revise(dataclasses.replace(flat_bar(0), high=100.5), [(entry, again)])
+        await world.settled()
+        assert world.ledger.track(BTC).pending == 0
+        assert world.ledger.challenger_track(BTC).pending == 1
+        for hour in (2, 3):
+            world.close(flat_bar(hour))
+        await world.settled()
+        found = {made.model_digest: made.taken_back for made in world.found()}
+        assert found == {"m": True, "rival": False}
+        assert (world.ledger.track(BTC).n, world.ledger.challenger_track(BTC).n) == (0, 1)
 
     lived(life)
 

@@ -148,11 +148,6 @@ class Book:
         self.next_due = min((waiting.due for waiting in self.pending.values()), default=0)
         self._tracks.clear()
 
-    def waiting_for(self, bar_open: int) -> list[Pending]:
-        """Return the signals about a bar that wait, to be corrected."""
-        self._tracks.clear()
-        return [waiting for waiting in self.pending.values() if waiting.bar_open == bar_open]
-
     def add(self, outcome: Outcome) -> bool:
         """Take an outcome into its record; False where that is not the next one."""
         record = self.records.setdefault(Who.of(outcome), Record(self.settings))

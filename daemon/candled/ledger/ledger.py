@@ -144,8 +144,6 @@ class Ledger:
         if book.champion not in (None, Who.of(decision)):
             self._stale[decision.stream] = None  # the record of another model is wanted
         book.follow(decision)
-        if decision.revision:
-            self._correct(book, book.waiting_for(decision.bar_open))
         if entry.seq is not None:
             self._await(book, entry)
         return book if book.may_be_due else None
