@@ -110,7 +110,7 @@ def test_the_daemon_watches_unless_told_not_to(place: Path, tmp_path: Path, drif
     config = load_config(path)
     daemon = build(config, load_lineup(config, path))
     try:
-        watches = [sink for sink in daemon.service._sinks if isinstance(sink, DriftWatch)]
+        watches = [sink for sink in daemon.service._watchers if isinstance(sink, DriftWatch)]
         known = daemon.drift(BTC)
         assert len(watches) == (drift == "flag")
         assert (known is not None) == (drift == "flag")

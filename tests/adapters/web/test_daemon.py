@@ -22,6 +22,7 @@ from candled.core.bar import Interval, Stream
 from candled.core.decision import Target
 from candled.journal import open_reader
 from candled.lineup import load_lanes
+from candled.offline.drift import drift_of
 from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.server import Simulator
 from candled_adapters.web import shapes
@@ -147,6 +148,7 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
             overview = await running.overview()
             compare(tmp_path / "state", history, overview)
             check_card(overview)
+            await drift_shown(running, tmp_path / "config.toml")
             assert overview.ready
             assert {sink.name: sink.behind for sink in overview.service.sinks} == {
                 "mqtt": 0,
@@ -174,6 +176,24 @@ async def settled(running: Daemon, state: Path) -> shapes.History:
             return history
         await asyncio.sleep(0.05)
     raise AssertionError(history)
+
+
+async def drift_shown(running: Daemon, config: Path) -> None:
+    """Return once what is shown of drift is what the journal alone says of it."""
+    known = {one["stream"]: one for one in json.loads(drift_of(config, None, as_json=True))}
+    for stream in STREAMS:
+        wanted = known[stream.path]
+        assert wanted["rows"] == 60
+        async with asyncio.timeout(20):
+            shown = None
+            while shown is None or shown.rows < wanted["rows"]:
+                lines = (await running.overview()).lines
+                shown = next(line.drift for line in lines if line.stream == stream.path)
+                await asyncio.sleep(0.05)
+        names = ("psi_median", "moved_share", "outside_share", "psi_answers")
+        assert [getattr(shown, name) for name in names] == [wanted[name] for name in names]
+        assert list(shown.worst) == [(one["name"], one["psi"]) for one in wanted["worst"]]
+        assert len(shown.worst) == 10
 
 
 def compare(state: Path, history: shapes.History, overview: shapes.Overview) -> None:
