@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from candled.challenge.comparing import Comparison, Pairs, Record, compare, paired, together
 from candled.challenge.promoting import PromotionError, promote, put_in_place, read
 from candled.challenge.shadowing import kind_of
@@ -162,7 +160,7 @@ def _contest(config: Config, path: Path, costs_pct: float) -> Contest:
     with reader:
         for lane in lineup.challengers:
             pairs = _pairs(reader, champions[lane.stream], lane)
-            found = {outcome.id: outcome for outcome in outcomes_of(reader, lane.stream)}
+            found = {outcome.id: outcome for outcome in reader.outcomes(lane.stream)}
             streams.append(compare(pairs, found, costs_pct=costs_pct))
             by_interval.setdefault(lane.stream.interval, []).append(pairs)
             outcomes |= found
@@ -189,16 +187,6 @@ def _pairs(reader: JournalReader, champion: Lane, challenger: Lane) -> Pairs:
         [one for one in reader.decisions(stream) if Kind.of(one) == ours],
         [one for one in shadows if Kind.of(one) == theirs],
     )
-
-
-def outcomes_of(reader: JournalReader, stream: Stream) -> list[Outcome]:
-    """Return what became of a stream's signals, champion's and challengers', by bar."""
-    rows = reader.rows(
-        "SELECT entry FROM outcomes JOIN streams ON streams.id = outcomes.stream"
-        " WHERE exchange = ? AND symbol = ? AND interval = ? ORDER BY bar_open",
-        (stream.exchange, stream.symbol, stream.interval),
-    )
-    return [msgspec.json.decode(text, type=Outcome) for (text,) in rows]
 
 
 # --- how it is told

@@ -76,6 +76,14 @@ def journaled(folder: Path) -> tuple[list[Decision], list[Decision]]:
     return ours, theirs
 
 
+def resolved(folder: Path) -> set[str]:
+    """Return the ids of shadows whose outcome is known."""
+    _, theirs = journaled(folder)
+    with open_reader(folder / "state") as reader:
+        found = {one.id for stream in reader.streams() for one in reader.outcomes(stream)}
+    return found & {one.id for one in theirs}
+
+
 def test_a_challenger_lives_beside_the_champion_and_takes_its_place(tmp_path: Path):
     """Each bar is decided by both; bots are told the champion's; then the other is champion."""
     bundle(tmp_path / "new", seed=2)
@@ -107,14 +115,14 @@ async def live(played: Stage) -> None:
             candled = daemon(played, config, {})
             try:
                 with ending(candled):
-                    await run(candled, ear)
+                    await run(played.folder, candled, ear)
             finally:
                 for task in tasks:
                     await ended(task)
     compare_journal(played.folder, config, ear)
 
 
-async def run(candled: Program, ear: Ear) -> None:
+async def run(folder: Path, candled: Program, ear: Ear) -> None:
     """Let some bars come, kill the daemon, and let more come."""
     candled.start()
     await until(lambda: len(ear.said["shadow"]) > 3, PATIENCE_S, candled.words)
@@ -122,6 +130,7 @@ async def run(candled: Program, ear: Ear) -> None:
     said = len(ear.said["shadow"])
     candled.start()
     await until(lambda: len(ear.said["shadow"]) > said + 10 and ear.told, PATIENCE_S, candled.words)
+    await until(lambda: resolved(folder), PATIENCE_S, candled.words, every_s=0.2)
     assert candled.terminate() == 0, candled.words()
 
 
