@@ -613,13 +613,16 @@ def test_a_daemon_without_broker_and_venue_runs_until_it_is_told_to_stop(
 
 def test_check_names_every_problem_at_once(made: Path, tmp_path: Path):
     """`check` tries all that `run` needs: a broker that is away, a venue's REST, its pushes."""
-    code, out, err = run("check", "--config", config(tmp_path))
+    off = config(tmp_path, "[mqtt]", '[web]\nlisten = ""\n[mqtt]')
+    code, out, err = run("check", "--config", off)
     assert (code, err) == (75, "")
     said = [line.split(":")[0].split() for line in out.splitlines()]
     assert said == [
         ["ok", "configuration"],
         ["ok", "bundle"],
         ["ok", "state"],
+        ["ok", "state"],
+        ["ok", "web"],
         ["problem", "mqtt"],
         ["problem", "exchanges.binance"],
         ["problem", "exchanges.binance"],

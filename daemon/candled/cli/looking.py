@@ -13,6 +13,7 @@ from candled.cli.options import (
     CorrectionsOption,
     JsonOption,
     LimitOption,
+    NamedStreamsOption,
     PasswordFileOption,
     SidesOption,
     SignalsOption,
@@ -106,10 +107,7 @@ def tail(
             help="Believe only what this key signed; again for more.", metavar="PUBLIC_KEY"
         ),
     ] = None,
-    stream: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this one; again for more.", metavar="EXCHANGE/SYMBOL/INTERVAL"),
-    ] = None,
+    stream: NamedStreamsOption = None,
     since: Annotated[
         int | None, typer.Option(help="Ask for signals numbered above it first.", min=0)
     ] = None,

@@ -199,6 +199,12 @@ StreamsOption = Annotated[
         "--stream", help="Only these, * and ? allowed; again for more.", metavar="PATTERN"
     ),
 ]
+NamedStreamsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream", help="Only this one; again for more.", metavar="EXCHANGE/SYMBOL/INTERVAL"
+    ),
+]
 SinceCloseOption = Annotated[
     Any,
     typer.Option(

@@ -7,21 +7,16 @@ from typing import Annotated
 
 import typer
 
-from candled.cli.options import JsonOption
+from candled.cli.options import CONFIG, ConfigOption, JsonOption, NamedStreamsOption
 
 
 def outcomes(
     *,
-    config: Annotated[
-        Path, typer.Option("--config", help="The daemon's configuration, for its state.")
-    ] = Path("config.toml"),
+    config: ConfigOption = CONFIG,
     state: Annotated[
         Path | None, typer.Option(help="The daemon's state folder instead.", metavar="FOLDER")
     ] = None,
-    stream: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this one; again for more.", metavar="EXCHANGE/SYMBOL/INTERVAL"),
-    ] = None,
+    stream: NamedStreamsOption = None,
     each: Annotated[bool, typer.Option("--each", help="Show each signal's outcome, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
