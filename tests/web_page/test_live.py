@@ -14,10 +14,10 @@ from candled.core.decision import Reason, Side, Source, decision_id
 from candled.core.track import Standing
 from candled.ports import Act, Entry, Hazard, ServiceState, StreamState
 from chaos.proxy import FAIR, HOLE, Proxy
-from web_page.served import House, served, wall_ms, world
+from web_page.served import House, needs_chart, served, wall_ms, world
 from web_page.world import cards, drift, track
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, needs_chart]
 
 DRAWN = "!!document.querySelector('#stream .candles canvas')"
 PAST = "!document.querySelector('#past').hidden"
