@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
+
 from brokers import free_port
 from candled.core.bar import Stream
 from candled.ports import Act, Hazard, Incident, StreamHealth, StreamState
@@ -19,6 +21,10 @@ from candled_adapters.web.sink import WebSettings, WebSink
 from fakes import Board, MemoryOutbox, ended
 from models import model
 from web_page.world import World, cards
+
+needs_chart = pytest.mark.skipif(
+    chart_script() is None, reason="no chart library here: pip install 'candled[page]'"
+)
 
 
 def wall_ms() -> int:
@@ -93,7 +99,7 @@ async def served(
         outcomes=made.outcomes,
     )
     chart = chart_script()
-    assert chart is not None, "install lightweight-charts (the extra candled[page])"
+    assert chart is not None
     settings = WebSettings("127.0.0.1", port, page_files(PAGE, chart))
     sink = WebSink(
         settings, Identity("0.1.0", "epoch-1", "c0ffee", wall_ms()), sources, made.streams

@@ -15,9 +15,10 @@ from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.server import Simulator
 from chaos.programs import Program
 from models import bundle
+from web_page.served import needs_chart
 from web_page.test_live import DRAWN, PAST, app, says, serious
 
-pytestmark = [needs_chromium, needs_mosquitto]
+pytestmark = [needs_chromium, needs_chart, needs_mosquitto]
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 HISTORY = 2000

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 from brokers import free_port
 from browser import Page, needs_chromium, page
-from candled.core.bar import Stream
+from candled.core.bar import MINUTE, Stream
 from candled.core.correction import correction
 from candled.core.decision import Reason, Side, Source, decision_id
 from candled.core.track import Standing
 from candled.ports import Act, Entry, Hazard, ServiceState, StreamState
 from chaos.proxy import FAIR, HOLE, Proxy
-from web_page.served import House, served, wall_ms, world
-from web_page.world import cards, drift, track
+from web_page.served import House, needs_chart, served, streams, wall_ms, world
+from web_page.world import World, cards, drift, track
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, needs_chart]
 
 DRAWN = "!!document.querySelector('#stream .candles canvas')"
 PAST = "!document.querySelector('#past').hidden"
@@ -223,6 +223,27 @@ def test_trouble_is_said_with_its_reason_and_cleared(browser):
             await shown.until("document.querySelector('#reasons').hidden")
             await shown.until(says("#count-problems", "0"))
             await shown.until(says("#sinks", "all delivered"))
+
+    asyncio.run(run())
+
+
+def test_a_stream_whose_next_bar_is_overdue_is_late_until_it_comes(browser):
+    """A bar that is due and not there is said, in row, panel and counts, and no longer once it is."""
+
+    async def run() -> None:
+        made = World(streams(3), wall_ms() - 3 * MINUTE, shown=60)
+        first, second = made.streams[:2]
+        async with (
+            served(made) as house,
+            page(browser, f"{house.url}#/{first.path}") as shown,
+        ):
+            await shown.until(says(row(second, ".c-state"), "late"))
+            await shown.until(says("#stream .top", "the next one is late"))
+            await shown.until(says("#count-problems", "3"))
+            house.close(first, first, first)
+            await shown.until(says(row(first, ".c-state"), "live"))
+            await shown.until(says("#count-problems", "2"))
+            assert not await shown.run(says("#stream .top", "late"))
 
     asyncio.run(run())
 

@@ -13,11 +13,11 @@ import pytest
 from browser import needs_chromium, page
 from candled.core.track import Standing
 from candled.ports import ServiceState, StreamState
-from web_page.served import House, served, world
+from web_page.served import House, needs_chart, served, world
 from web_page.test_live import DRAWN, PAST, app, row, says
 from web_page.world import World, drift, track
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, needs_chart]
 
 EYES = (Path(__file__).parent / "eyes.js").read_text()
 SHOWN = "eyes.symbols()"
