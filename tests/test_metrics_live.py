@@ -288,6 +288,7 @@ def test_model_disk_and_build_are_those_of_this_daemon(lived: Lived, found: Valu
     assert {key[1] for key in found if key[0] == "candled_outbox_entries"} == {
         frozenset({("sink", "mqtt")}),
         frozenset({("sink", "log")}),
+        frozenset({("sink", "ledger")}),
     }
 
 
