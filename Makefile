@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics reference unit bench wheel-test lock clean
+.PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics reference page-pictures page-speed unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)

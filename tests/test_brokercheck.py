@@ -25,9 +25,10 @@ BRANCHES = {
 }
 
 
-def config(port: int, **mqtt: Any) -> Config:
-    """Return a configuration whose broker is on loopback; its bundle is never looked at."""
+def config(port: int, *, challenged: bool = False, **mqtt: Any) -> Config:
+    """Return a configuration whose broker is on loopback; its bundles are never looked at."""
     stream = {"exchange": "b", "symbols": ["BTCUSDT"], "interval": "1h", "bundle": "none"}
+    stream |= {"challenger": "none either"} if challenged else {}
     settings = {"url": f"mqtt://127.0.0.1:{port}", "publish_timeout": 0.2, **mqtt}
     return Config.model_validate(
         {"exchanges": {"b": {"dialect": "binance-spot"}}, "streams": [stream], "mqtt": settings}
@@ -109,6 +110,19 @@ def test_what_cannot_be_told_is_a_warning(tmp_path: Path):
     assert not problems(found)
     (text,) = warnings(found)
     assert text.endswith("access list needs: topic readwrite candled/replay/request")
+
+
+@needs_mosquitto
+def test_the_right_to_publish_shadows_is_tried_where_there_are_challengers(tmp_path: Path):
+    """With the line of the access list; without a challenger nobody needs it."""
+    lines = [f"topic readwrite candled/{branch}" for branch in BRANCHES.values()]
+    lines.append("topic readwrite candled/replay/request")
+    assert not problems(checked(tmp_path, lines))
+    (text,) = problems(checked(tmp_path, lines, challenged=True))
+    assert text.startswith("shadows: ")
+    assert text.endswith("access list needs: topic write candled/shadow/#")
+    lines.append("topic readwrite candled/shadow/#")
+    assert not problems(checked(tmp_path, lines, challenged=True))
 
 
 def test_a_broker_that_is_away_is_named():

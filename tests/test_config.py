@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from candled.compose import venue_problems
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream
+from candled.lineup import venue_problems
 from candled.outlets import info_of
 from candled_adapters.simulator.venues import VENUES
 from models import lane
@@ -125,9 +125,11 @@ def test_every_key_is_in_the_shipped_file_and_no_other():
     """What can be configured is shown in config.toml, and what is shown there can be configured."""
     wanted, shown = keys_of(Config), keys_in(tomllib.loads(uncommented()))
     assert {"exchanges.ws_url", "streams.bundle", "policy.threshold"} <= wanted
-    policy = {key for key in wanted if key.startswith("streams.policy.")}
+    own = ("streams.policy.", "streams.challenger_policy.")
+    policy = {key for key in wanted if key.startswith(own)}
     assert shown - policy == wanted - policy
-    assert policy == {f"streams.{key}" for key in wanted if key.startswith("policy.")}
+    general = {key.removeprefix("policy.") for key in wanted if key.startswith("policy.")}
+    assert policy == {prefix + key for prefix in own for key in general}
 
 
 # --- what is read
@@ -531,3 +533,21 @@ def test_a_window_that_others_could_reach_is_refused(tmp_path: Path, address: st
     assert problem.startswith("web.listen: must be a port on this machine's loopback")
     assert "ssh -L" in problem
     assert "reverse proxy" in problem
+
+
+# --- challengers
+
+
+def test_a_policy_without_its_challenger_is_a_problem(tmp_path: Path):
+    """`challenger_policy` alone is refused, with the mend."""
+    text = LEAST + "\nchallenger_policy = { threshold = 0.5 }\n"
+    assert problems(tmp_path, text) == [
+        "streams.0.challenger_policy: there is no challenger; name its bundle or remove it"
+    ]
+
+
+def test_a_challengers_path_is_relative_to_the_file(tmp_path: Path):
+    """Like the bundle's, whatever the working directory is."""
+    file = tmp_path / "config.toml"
+    file.write_text(LEAST + '\nchallenger = "models/new"\n')
+    assert load_config(file).streams[0].challenger == tmp_path / "models/new"

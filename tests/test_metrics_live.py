@@ -44,12 +44,13 @@ pytestmark = needs_mosquitto
 BUILT = """
 import sys
 from pathlib import Path
-from candled.compose import build, load_lanes
+from candled.compose import build
+from candled.lineup import load_lineup
 from candled.config import load_config
 
 path = Path(sys.argv[1])
 config = load_config(path)
-daemon = build(config, load_lanes(config, path))
+daemon = build(config, load_lineup(config, path))
 daemon.journal.close()
 print("prometheus_client" in sys.modules, daemon.tally.summary().decisions)
 """
@@ -287,6 +288,7 @@ def test_model_disk_and_build_are_those_of_this_daemon(lived: Lived, found: Valu
     assert {key[1] for key in found if key[0] == "candled_outbox_entries"} == {
         frozenset({("sink", "mqtt")}),
         frozenset({("sink", "log")}),
+        frozenset({("sink", "ledger")}),
     }
 
 

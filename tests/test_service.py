@@ -765,12 +765,13 @@ FORBIDDEN = {
 LIVE = """
 import asyncio, json, sys
 from pathlib import Path
-from candled.compose import build, load_lanes
+from candled.compose import build
+from candled.lineup import load_lineup
 from candled.config import load_config
 
 path = Path(sys.argv[1])
 config = load_config(path)
-daemon = build(config, load_lanes(config, path))
+daemon = build(config, load_lineup(config, path))
 
 async def main():
     stop = asyncio.Event()

@@ -24,7 +24,7 @@ from candled_adapters.protocol.shapes import ReplayRequest
 from candled_adapters.protocol.topics import Topics
 from candled_adapters.sinks.mqtt_link import Dial, Link, LinkError
 from candled_adapters.sinks.mqtt_messages import Message, MqttSettings
-from candled_adapters.sinks.mqtt_rights import Probe, echo, probes, request_probe
+from candled_adapters.sinks.mqtt_rights import Probe, echo, probes, request_probe, shadow_probe
 
 _TIMEOUT_S: Final = 60.0
 _NO_STREAM: Final = "check/check/check"
@@ -37,7 +37,8 @@ async def check_broker(config: Config) -> list[Finding]:
         found = _exposures(config)
     except ConfigError as error:
         return [Finding("mqtt", str(error), Exit.CONFIG)]
-    trial = _Trial(replace(settings, client_id=f"{settings.client_id}-check"))
+    shadows = any(part.challenger is not None for part in config.streams)
+    trial = _Trial(replace(settings, client_id=f"{settings.client_id}-check"), shadows=shadows)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             found += await trial.run()
@@ -56,10 +57,11 @@ def _exposures(config: Config) -> list[Finding]:
 
 
 class _Trial:
-    """The connections that try one broker."""
+    """The connections that try one broker; `shadows`: also where challengers are published."""
 
-    def __init__(self, settings: MqttSettings) -> None:
+    def __init__(self, settings: MqttSettings, *, shadows: bool) -> None:
         self._settings = settings
+        self._shadows = shadows
         self._dial = Dial(settings, prove=False)
 
     async def run(self) -> list[Finding]:
@@ -94,6 +96,8 @@ class _Trial:
 
     async def _rights(self) -> list[Finding]:
         tried = probes(self._settings.base_topic, self._settings.client_id)
+        if self._shadows:
+            tried.append(shadow_probe(self._settings.base_topic, self._settings.client_id))
         found = []
         if not await self._all_well(tried):
             for probe in tried:

@@ -17,13 +17,13 @@ from typing import Any, Final
 from rich.console import Console
 
 from candled.brokercheck import check_broker
-from candled.compose import load_lanes
 from candled.config import Config, ConfigError, load_config
 from candled.core.bar import Stream
 from candled.core.engine import Lane
 from candled.core.text import visible
 from candled.errors import Exit
 from candled.journal import JournalError, JournalLockedError, open_journal
+from candled.lineup import load_lanes
 from candled.operating.checks import check_room, check_web
 from candled.operating.tables import Row, Section, drawn, on_terminal
 from candled.targetcheck import check_targets

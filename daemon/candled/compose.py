@@ -17,45 +17,44 @@ from typing import Any
 
 import structlog
 
+from candled.ageing import Ageing
 from candled.board import Board
+from candled.challenge.challenger import Challenger
 from candled.config import (
     Config,
-    ConfigError,
     ExchangeConfig,
-    PolicyConfig,
-    StreamConfig,
     load_config,
 )
 from candled.core.bar import DAY, Stream
-from candled.core.decision import Policy
+from candled.core.decision import Target
 from candled.core.engine import Engine, Lane
-from candled.core.gates import missing_means
-from candled.core.model import Model
+from candled.core.lane import Lineup
 from candled.core.track import StreamDrift
 from candled.driftwatch import DriftWatch
 from candled.gauges import Instruments, exposition_of, sources_of
 from candled.journal import Journal, open_journal
 from candled.ledger import Ledger, TrackSettings
+from candled.lineup import load_lineup
 from candled.loopwatch import LoopWatch
 from candled.notify import notify
 from candled.outlets import Outlook, info_of, mqtt_settings, sinks_of
-from candled.ports import Clock, Feed, Sink
-from candled.service import Service
+from candled.ports import Clock, Entry, Feed, Sink
+from candled.reloading import After, Present, Reloader
+from candled.service import BatchTimes, Observer, Service
+from candled.statusline import keep_status
 from candled.tally import Tally
 from candled.targets import require_targets
 from candled.telling import Tell, Teller
-from candled.window import Behind, champions, page_problems, window_of
-from candled_adapters.artifacts.bundle import Bundle, BundleError, load_bundle
+from candled.watchdog import keep_alive
+from candled.window import Behind, Shown, window_of
 from candled_adapters.exchanges.ccxt_venue import CcxtVenue
-from candled_adapters.exchanges.registry import Venue, interval_problem, live_venue
+from candled_adapters.exchanges.registry import live_venue
 from candled_adapters.feeds.backlog import Patience
 from candled_adapters.feeds.ccxt_feed import CcxtFeed, CcxtSettings
 from candled_adapters.feeds.feed import FeedSettings, VenueFeed
 from candled_adapters.feeds.venuetime import VenueTime
-from candled_adapters.protocol.signing import SigningError, Verifier
 from candled_adapters.sinks.log import configure_logging
-
-_MEANS = {"abstain": "abstain limits", "novelty_max": "training ranges"}
+from candled_adapters.sinks.mqtt import MqttSink
 
 log = structlog.get_logger("candled")
 
@@ -73,15 +72,28 @@ class Daemon:
     ledger: Ledger
     drift: Callable[[Stream], StreamDrift | None]
     """What is known of a stream's drift; nothing where nobody looks."""
+    challenger: Challenger | None
+    """None where no stream had one at the start."""
+
+    def challengers(self) -> Mapping[Stream, Lane]:
+        """Return the present challenger of each stream that has one."""
+        return self.challenger.lanes if self.challenger else {}
+
+    present: Present
+    tell: Tell
+    clocks: Callable[[str], Clock]
+    after: Sequence[After]
+    """What follows a reload."""
 
 
 def run_daemon(path: Path) -> None:
     """Run the configured daemon until SIGTERM or SIGINT, then drain."""
     config = load_config(path)
     _start_logging(config)
-    daemon = build(config, load_lanes(config, path))
+    lineup = load_lineup(config, path)
+    daemon = build(config, lineup)
     try:
-        asyncio.run(_serve(daemon))
+        asyncio.run(_serve(daemon, path))
     finally:
         daemon.journal.close()
 
@@ -93,138 +105,82 @@ def _start_logging(config: Config) -> None:
     configure_logging(sys.stderr, form, config.log.level)
 
 
-async def _serve(daemon: Daemon) -> None:
-    stop = asyncio.Event()
+async def _serve(daemon: Daemon, source: Path) -> None:
+    stop, reloader = asyncio.Event(), _reloader(daemon, source)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watching = loop.create_task(daemon.watch.run(), name="loopwatch")
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    streams = [lane.stream for lane in daemon.present.lanes]
+    beside = {
+        "loopwatch": daemon.watch.run(),
+        "reloader": reloader.run(),
+        "watchdog": keep_alive(lambda: daemon.service.work),
+        "statusline": keep_status(daemon.board, streams),
+    }
+    helpers = [loop.create_task(work, name=name) for name, work in beside.items()]
     try:
         await daemon.service.run(stop)
     finally:
-        watching.cancel()
+        for helper in helpers:
+            helper.cancel()
     notify("STOPPING=1")
     log.info("summary", **asdict(daemon.tally.summary(daemon.watch.lateness())))
 
 
-def load_lanes(config: Config, source: Path) -> list[Lane]:
-    """Load the bundles and give each stream its model and policy.
-
-    Raises ConfigError with every bundle and stream that does not fit.
-    """
-    problems = venue_problems(config) + page_problems(config)
-    bundles = _load_bundles(config, problems)
-    lanes = []
-    for index, part in enumerate(config.streams):
-        bundle = bundles.get(part.bundle)
-        if bundle is None:
-            continue
-        model, where = bundle.model, f"streams.{index}"
-        if part.interval != model.interval:
-            problems.append(
-                f"{where}.interval: {part.interval}, but {part.bundle} was trained on "
-                f"{model.interval} bars; use a bundle for {part.interval}"
-            )
-        strangers = [symbol for symbol in part.symbols if symbol != model.symbol]
-        if strangers and not part.any_symbol:
-            problems.append(
-                f"{where}.symbols: {', '.join(strangers)}, but {part.bundle} was trained on "
-                f"{model.symbol}; set any_symbol = true if that is meant"
-            )
-        policy = _policy(config.policy, part.policy, bundle)
-        problems += _unserved(where, part, model, policy)
-        lanes += [
-            Lane(Stream(part.exchange, symbol, part.interval), model, policy)
-            for symbol in part.symbols
-        ]
-    if problems:
-        raise ConfigError(source, problems)
-    return lanes
+def _reloader(daemon: Daemon, source: Path) -> Reloader:
+    return Reloader(
+        source,
+        daemon.present,
+        load=load_lineup,
+        swap=daemon.service.swap,
+        board=daemon.board,
+        tell=daemon.tell,
+        clocks=daemon.clocks,
+        after=daemon.after,
+    )
 
 
-def venue_problems(config: Config) -> list[str]:
-    """Return what the venues' documents say against dialects, symbols and intervals."""
-    problems: list[str] = []
-    venues: dict[str, Venue] = {}
-    for name, exchange in config.exchanges.items():
-        try:
-            venues[name] = live_venue(exchange.dialect)
-        except ValueError as error:
-            problems.append(f"exchanges.{name}.dialect: {error}")
-    for index, part in enumerate(config.streams):
-        venue = venues.get(part.exchange)
-        if venue is None:
-            continue
-        said = [(f"symbols.{at}", venue.symbol_problem(s)) for at, s in enumerate(part.symbols)]
-        said.append(("interval", interval_problem(venue, part.interval)))
-        problems += [f"streams.{index}.{key}: {problem}" for key, problem in said if problem]
-    return problems
-
-
-def _load_bundles(config: Config, problems: list[str]) -> dict[Path, Bundle]:
-    bundles: dict[Path, Bundle] = {}
-    try:
-        keys = config.models.trusted_keys
-        trusted = Verifier.trusting(keys) if keys else None
-    except SigningError as error:
-        problems.append(f"models.trusted_keys: {error}")
-        return bundles
-    for path in dict.fromkeys(part.bundle for part in config.streams):
-        try:
-            bundles[path] = load_bundle(path, trusted)
-        except BundleError as error:
-            problems.append(f"bundle {error}")
-    return bundles
-
-
-def _policy(general: PolicyConfig, own: PolicyConfig, bundle: Bundle) -> Policy:
-    """Join a stream's settings, the general ones, the bundle's and the defaults, in this order."""
-    settings = {
-        "threshold": bundle.model.threshold,
-        "regime": bundle.manifest.regime,
-        **general.model_dump(exclude_none=True),
-        **own.model_dump(exclude_none=True),
-    }
-    return Policy(**settings)
-
-
-def _unserved(where: str, part: StreamConfig, model: Model, policy: Policy) -> list[str]:
-    """Tell which gates ask for what the bundle does not hold, each by the key that asks."""
-    return [
-        f"{where + '.' if getattr(part.policy, key) is not None else ''}policy.{key}: "
-        f"{part.bundle} holds no {_MEANS[key]}; name a bundle that does or remove the key"
-        for key in missing_means(model, policy)
-    ]
-
-
-def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
+def build(config: Config, lineup: Lineup) -> Daemon:
     """Build the object graph; opens the journal and nothing else."""
+    lanes, challengers = lineup.champions, lineup.challengers
     board = Board(lambda: time.time_ns() // 1_000_000)
-    tally, watch = Tally(), LoopWatch()
+    tally, watch, present = Tally(), LoopWatch(), Present(config, lineup)
+    tell = Teller(board, tally.met)
+    ageing = Ageing(lambda: present.lanes, board, tell)
     feeds = [
         _feed(name, config.exchanges[name])
         for name in dict.fromkeys(lane.stream.exchange for lane in lanes)
     ]
-    clocks = {feed.exchange: feed.clock for feed in feeds}
+    clocks = _clock_of({feed.exchange: feed.clock for feed in feeds})
     mqtt_settings(config)  # a missing secret is told before any state is made
     require_targets(config)
     journal = open_journal(config.state.path)
-    tell = Teller(board, tally.met)
+    targets = targets_of(lineup)
     ledger = Ledger(
         journal,
         tell=tell,
-        clock=_clock_of(clocks),
+        clock=clocks,
         settings=TrackSettings(config.track.signals, config.track.alarm),
-        targets={lane.model.digest: lane.model.target for lane in lanes},
+        targets=targets,
     )
+    after: list[After] = [
+        lambda: ageing.begin(journal.latest()),
+        lambda: targets.update(targets_of(present.lineup)),
+    ]
     try:
-        outlook = Outlook(lanes, journal.epoch, _clock_of(clocks), tally)
+        challenger = (
+            Challenger(challengers, journal, clocks, first=[MqttSink.name]) if challengers else None
+        )
+        outlook = Outlook(lanes, journal.epoch, clocks, tally, challenger, present)
+        if challenger:
+            after.append(lambda: challenger.replace(present.lineup.challengers))
         sinks = [*sinks_of(config, outlook), ledger]
         info = info_of(config, lanes, journal.epoch)
-        instruments = Instruments(tally, watch, journal, _clock_of(clocks), config.state.path)
-        drift = drift_watch(config, lanes, tell)
+        instruments = Instruments(tally, watch, journal, clocks, config.state.path)
+        drift, shown = drift_watch(config, lanes, tell), Shown(present)
         behind = Behind(lanes, info, sinks, board)
-        watchers = _watchers(config, behind, instruments, ledger, drift)
+        watchers = _watchers(config, behind, instruments, ledger=ledger, drift=drift, shown=shown)
     except BaseException:
         journal.close()
         raise
@@ -234,12 +190,13 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         feeds=feeds,
         sinks=sinks,
         board=board,
-        observer=tally.durable,
+        observer=_observer(tally, ageing),
         tell=tell,
         on_ready=lambda: notify("READY=1"),
         keep_ms=config.state.keep_days * DAY or None,
         watchers=watchers,
     )
+    ageing.begin(journal.latest())
     return Daemon(
         config=config,
         service=service,
@@ -249,7 +206,26 @@ def build(config: Config, lanes: Sequence[Lane]) -> Daemon:
         watch=watch,
         ledger=ledger,
         drift=drift.drift if drift else lambda _: None,
+        challenger=challenger,
+        present=present,
+        tell=tell,
+        clocks=clocks,
+        after=[*after, shown.renew],
     )
+
+
+def targets_of(lineup: Lineup) -> dict[str, Target | None]:
+    """Return what each model foresees, by its digest."""
+    lanes = (*lineup.champions, *lineup.challengers)
+    return {lane.model.digest: lane.model.target for lane in lanes}
+
+
+def _observer(tally: Tally, ageing: Ageing) -> Observer:
+    def observe(entries: Sequence[Entry], times: BatchTimes) -> None:
+        tally.durable(entries, times)
+        ageing.look(entries)
+
+    return observe
 
 
 def drift_watch(config: Config, lanes: Sequence[Lane], tell: Tell) -> DriftWatch | None:
@@ -264,23 +240,24 @@ def _watchers(
     config: Config,
     behind: Behind,
     instruments: Instruments,
+    *,
     ledger: Ledger,
     drift: DriftWatch | None,
+    shown: Shown,
 ) -> list[Sink]:
     """Return who only looks: at drift, and the window, if there is one, with what is counted."""
     lookers: list[Sink] = [drift] if drift else []
     if not config.web.listen:
         return lookers
-    cards = champions(config, behind.lanes)
     seen: dict[str, Any] = {
-        "cards": lambda: cards,
+        "cards": lambda: shown.cards,
         "tracks": ledger.track,
         "challenger_tracks": ledger.challenger_track,
         "drift": drift.drift if drift else lambda _: None,
     }
     metrics = exposition_of(sources_of(behind, instruments, **seen))
-    window = window_of(config, behind, metrics=metrics, outcomes=ledger.outcomes, **seen)
-    return [*lookers, *window]
+    more = {**seen, "model": shown.model, "outcomes": ledger.outcomes}
+    return [*lookers, *window_of(config, behind, metrics=metrics, **more)]
 
 
 def _clock_of(clocks: Mapping[str, Clock]) -> Callable[[str], Clock]:

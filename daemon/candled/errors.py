@@ -29,6 +29,7 @@ _KNOWN: Final[dict[str, Exit]] = {
     "SigningError": Exit.CONFIG,
     "CandleFileError": Exit.DATA,
     "TableError": Exit.DATA,
+    "PromotionError": Exit.DATA,
     "ExtraMissingError": Exit.CONFIG,
     "FetchError": Exit.DATA,
     "FetchPausedError": Exit.TEMPORARY,

@@ -8,12 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from candled.core.decision import BarRevised
 from candled.ports import FeedEvent, History
 
 _LIMIT: Final = 100_000  # bars; a feed that is faster than this waits
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How far the one who takes is."""
+
+    waits: bool
+    """Whether events wait to be taken, or are being handled."""
+    taken: int
+    """How often some were taken, since the start."""
 
 
 class Inbox:
@@ -23,6 +34,7 @@ class Inbox:
         self._events: deque[FeedEvent] = deque()
         self._limit = limit
         self._held = 0
+        self._taken = 0
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -51,6 +63,7 @@ class Inbox:
             self._held -= _weight(taken[-1])
             if isinstance(taken[-1], History | BarRevised):
                 break
+        self._taken += 1
         if not self._events:
             self._filled.clear()
         if self._held < self._limit:
@@ -61,6 +74,11 @@ class Inbox:
         """Say that what was taken has been handled."""
         if not self._events:
             self._idle.set()
+
+    @property
+    def work(self) -> Work:
+        """How far it is."""
+        return Work(waits=not self._idle.is_set(), taken=self._taken)
 
     async def join(self) -> None:
         """Wait until everything has been taken and handled."""

@@ -13,8 +13,15 @@ from typing import Final
 _PATIENCE_S: Final = 1.0
 
 
-def notify(message: str) -> None:
+def mention(message: str) -> None:
+    """Send what is soon said again, without waiting."""
+    notify(message, 0.0)
+
+
+def notify(message: str, patience_s: float = _PATIENCE_S) -> None:
     """Send e.g. ``READY=1`` to the socket that systemd named, if any.
+
+    Waits so long (s) where systemd is behind with reading; then nothing is said.
 
     A socket where nobody listens is no reason to stop: the name may be inherited from a service
     long gone, and systemd itself ends a service that it has not heard from.
@@ -25,6 +32,6 @@ def notify(message: str) -> None:
     if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.settimeout(_PATIENCE_S)
+        channel.settimeout(patience_s)
         with contextlib.suppress(OSError):
             channel.sendto(message.encode(), address)

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from candled.challenge.challenger import Challenger, Published
 from candled.config import Config, ConfigError, MqttConfig, digest
-from candled.core.engine import Lane
+from candled.core.lane import Lane, Lineup
 from candled.core.model import Model
 from candled.ports import Clock, Sink
+from candled.reloading import Present
 from candled.secret import read_secret, secret_file
 from candled.tally import Tally
 from candled.targets import alert_sinks, webhook_sinks
@@ -30,6 +32,7 @@ from candled_adapters.sinks.mqtt_link import Dial
 from candled_adapters.sinks.mqtt_messages import MqttSettings, Sign
 from candled_adapters.sinks.mqtt_versions import Choice
 from candled_adapters.sinks.payload import model_info
+from candled_adapters.sinks.shadows import ShadowTeller
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,21 @@ class Outlook:
     clock: Callable[[str], Clock]
     """Finds an exchange's clock."""
     tally: Tally
+    challenger: Challenger | None = None
+    """Where streams have one."""
+    present: Present | None = None
+    """What is in force now; None: what the configuration and `lanes` say, for good."""
 
 
 def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
     """Return the configured sinks; reads secrets, connects nowhere. Raises ConfigError."""
-    info = info_of(config, outlook.lanes, outlook.epoch)
+    present = outlook.present or Present(config, Lineup(outlook.lanes))
+    info = PresentInfo(present, outlook.epoch)
     settings = mqtt_settings(config)
     dial = Dial(settings)
 
     def info_now() -> Info:
-        return msgspec.structs.replace(info, protocol=dial.protocol, losses=dial.losses)
+        return msgspec.structs.replace(info(), protocol=dial.protocol, losses=dial.losses)
 
     sinks: list[Sink] = [
         MqttSink(
@@ -72,6 +80,15 @@ def sinks_of(config: Config, outlook: Outlook) -> list[Sink]:
         sinks.append(LogSink(_log_settings(config)))
     sinks += webhook_sinks(config, outlook.clock)
     sinks += alert_sinks(config, outlook.clock)
+    if outlook.challenger is not None:
+        shadows = ShadowTeller(
+            settings,
+            outlook.clock,
+            connect=dial.follow,
+            protocol=lambda: dial.protocol,
+            give_way=outlook.challenger.courtesy.give_way,
+        )
+        sinks.append(Published(outlook.challenger, shadows.run))
     return sinks
 
 
@@ -153,6 +170,22 @@ def _log_settings(config: Config) -> LogSettings:
         max_bytes=part.max_megabytes * 1_000_000,
         backups=part.backups,
     )
+
+
+class PresentInfo:
+    """Returns what the info topic says of what is in force; made anew when that changes."""
+
+    def __init__(self, present: Present, epoch: str) -> None:
+        self._present = present
+        self._epoch = epoch
+        self._info: tuple[Sequence[Lane], Info] | None = None
+
+    def __call__(self) -> Info:
+        """Return it."""
+        config, lanes = self._present.config, self._present.lanes
+        if self._info is None or self._info[0] is not lanes:  # a reload brings both anew
+            self._info = lanes, info_of(config, lanes, self._epoch)
+        return self._info[1]
 
 
 def info_of(config: Config, lanes: Sequence[Lane], epoch: str) -> Info:

@@ -272,6 +272,43 @@ class Outbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Who decides a stream: a model under a policy. Champion and challenger differ in it."""
+
+    stream: Stream
+    model_digest: str
+    policy_digest: str
+
+    @classmethod
+    def of(cls, decision: Decision) -> Kind:
+        """Return who made a decision."""
+        return cls(decision.stream, decision.model_digest, decision.policy_digest)
+
+
+class ShadowOutbox(Protocol):
+    """What challengers decided, in an order of its own, and how far who tells it has come."""
+
+    epoch: str
+    """That of the journal."""
+
+    def position(self, sink: str) -> int:
+        """Return the position up to which `sink` has delivered every shadow; 0 at first."""
+        ...
+
+    def after(self, position: int, limit: int) -> list[Entry]:
+        """Return at most `limit` shadows after `position`, oldest first; old ones may be gone."""
+        ...
+
+    def mark(self, sink: str, position: int) -> None:
+        """Record that `sink` has delivered every shadow up to `position`."""
+        ...
+
+    async def wait(self, position: int) -> None:
+        """Return once there is a shadow after `position`."""
+        ...
+
+
 class ServiceState(StrEnum):
     """What the retained status says."""
 

@@ -15,17 +15,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Final
 
 import structlog
 
 from candled.board import Board
 from candled.core.bar import Stream, iso
-from candled.core.correction import correction
 from candled.core.decision import BarClosed, BarRevised, Decision
-from candled.core.engine import Engine
-from candled.inbox import Inbox
+from candled.core.engine import Engine, Lane
+from candled.correcting import corrections
+from candled.inbox import Inbox, Work
 from candled.journal import Affected, Housekeeper, Journal
 from candled.ports import (
     Clock,
@@ -39,6 +38,7 @@ from candled.ports import (
     StreamHealth,
     StreamState,
 )
+from candled.swapping import News, Successor
 from candled.telling import Tell
 
 _BATCH_LIMIT: Final = 4_096  # bars decided in one go, so that the sockets stay served
@@ -98,6 +98,9 @@ class Service:
         self._watchers = watchers
         self._clocks: Mapping[str, Clock] = {feed.exchange: feed.clock for feed in feeds}
         self._inbox = Inbox()
+        self._turn = asyncio.Lock()  # held while a batch is handled, and while engines change
+        self._needs: dict[Stream, int] = {}  # bars of history
+        self._news: News | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain: decide what has arrived, deliver, say goodbye.
@@ -164,7 +167,7 @@ class Service:
             log.error("decisions lost", count=self._journal.lost, new_epoch=self._journal.epoch)
         resumes: dict[str, list[Resume]] = {feed.exchange: [] for feed in self._feeds}
         for stream in self._engine.streams:
-            need = self._engine.history(stream)
+            need = self._needs[stream] = self._engine.history(stream)
             bars = self._journal.bars(stream, need)
             self._journal.check_window(stream, bars, need)
             from_listing = self._journal.from_listing(stream)
@@ -187,9 +190,33 @@ class Service:
     async def _decide_for_ever(self) -> None:
         while True:
             events = await self._inbox.take(_BATCH_LIMIT)
-            self._handle(events)
+            async with self._turn:
+                self._handle(events)
             self._inbox.handled()
             await asyncio.sleep(0)  # a full inbox must not starve the sockets
+
+    @property
+    def work(self) -> Work:
+        """How far the decider is."""
+        return self._inbox.work
+
+    async def swap(self, lanes: Sequence[Lane]) -> None:
+        """Decide the same streams by other lanes, all of them from one moment between batches on.
+
+        The engine is made beside everything else; only its last bars hold the decider, and nothing
+        the loop. Raises SwapError, and whatever the journal does; then nothing has changed.
+        """
+        successor = Successor(lanes, self._journal.reader, self._needs)
+        self._news = successor.news
+        try:
+            await successor.prepare()
+            async with self._turn:
+                await successor.catch_up()
+                successor.engine.on_rows = self._engine.on_rows
+                self._engine = successor.engine
+                self._needs.update({s: self._engine.history(s) for s in self._engine.streams})
+        finally:
+            self._news = None
 
     def _handle(self, events: Sequence[FeedEvent]) -> None:
         """Handle events in order; neighbouring bars are one batch."""
@@ -221,6 +248,8 @@ class Service:
         bars = self._journal.bars(stream, self._engine.history(stream))
         from_listing = self._journal.from_listing(stream)
         self._engine.warm(stream, bars, from_listing=from_listing)
+        if self._news is not None:
+            self._news.began(stream)
         log.info("history", stream=stream.path, bars=len(event.bars))
 
     def _note(self, event: StreamHealth) -> None:
@@ -236,21 +265,20 @@ class Service:
         affected = self._journal.affected(event, self._engine.history(stream))
         if affected is None:
             return
-        corrections = self._corrections(stream, affected)
+        corrections = self._corrections(event, affected)
         decided, now = time.time_ns(), self._clocks[stream.exchange].now_ms()
         entries = self._journal.revise(event, affected.bar, corrections, now)
+        if self._news is not None:
+            self._news.began(stream)
         self._observe(entries, event.received_ns, taken, decided)
         opened = iso(event.bar.open_time)
         log.info("revised", stream=stream.path, bar_open=opened, corrections=len(entries))
 
-    def _corrections(self, stream: Stream, affected: Affected) -> list[Decision]:
-        from_listing = self._journal.from_listing(stream)
-        self._engine.warm(stream, affected.past, from_listing=from_listing)
-        found = []
-        for again in chain.from_iterable(self._engine.replay(stream, affected.bars)):
-            last = affected.entries.get(again.bar_open)  # None: the bar was never decided
-            if last and (corrected := correction(again, last.decision, last.seq)):
-                found.append(corrected)
+    def _corrections(self, event: BarRevised, affected: Affected) -> list[Decision]:
+        from_listing = self._journal.from_listing(event.stream)
+        found, told = corrections(self._engine, event, affected, from_listing=from_listing)
+        if told is not None:
+            self._tell(told)
         return found
 
     def _decide(self, batch: Sequence[BarClosed]) -> None:
@@ -261,6 +289,8 @@ class Service:
         decisions = self._engine.decide(batch)
         decided = time.time_ns()
         entries = self._journal.commit(batch, decisions, self._decided_ms(decisions))
+        if self._news is not None:
+            self._news.closed(batch)
         self._observe(entries, batch[-1].received_ns, taken, decided)
 
     def _observe(
@@ -287,7 +317,7 @@ class Service:
             self._journal,
             self._board.report,
             sinks=[sink.name for sink in self._sinks],
-            history={stream: self._engine.history(stream) for stream in self._engine.streams},
+            history=self._needs,  # a swap changes it
             keep_ms=self._keep_ms,
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,17 @@ from typing import Any
 from candled.board import Board
 from candled.config import Config, split_address
 from candled.core.bar import Stream
-from candled.core.engine import Lane
+from candled.core.lane import Lane, Lineup
 from candled.journal import JournalReader, open_reader
 from candled.ports import Sink
+from candled.reloading import Present
 from candled_adapters.artifacts.manifest import BundleError, Manifest, read_manifest
 from candled_adapters.artifacts.signature import SIGNATURE_FILE
 from candled_adapters.protocol.shapes import Info
 from candled_adapters.web.files import PAGE, Asset, chart_script, page_files
 from candled_adapters.web.rendering import claim
 from candled_adapters.web.seat import Beginning, Identity, Past, Sources
-from candled_adapters.web.shapes import Card
+from candled_adapters.web.shapes import Card, Role
 from candled_adapters.web.sink import WebSettings, WebSink
 
 
@@ -37,7 +39,9 @@ class JournalArchive:
         """Return at most `count` newest bars, of those that open at `since` (UTC ms) or later."""
         with open_reader(self._folder) as reader:
             bars, entries = reader.past(stream, count, since)
-        return Past(bars, tuple(entries))
+            first = int(bars.open_time[0]) if len(bars) else 0
+            outcomes = reader.outcomes(stream, first)
+        return Past(bars, tuple(entries), tuple(outcomes))
 
     def beginnings(self, streams: Sequence[Stream], count: int) -> dict[Stream, Beginning]:
         """Return how streams look, with at most `count` closes each."""
@@ -61,6 +65,35 @@ class Behind:
     board: Board
 
 
+class Shown:
+    """Which models decide, for who looks on; `renew` it after a reload."""
+
+    def __init__(self, present: Present) -> None:
+        self._present = present
+        self.cards: tuple[Card, ...] = ()
+        self._digests: dict[Stream, str] = {}
+        self._take(self._look())
+
+    def model(self, stream: Stream) -> str:
+        """Return the digest of the model that decides a stream."""
+        return self._digests.get(stream, "")
+
+    async def renew(self) -> None:
+        """Look again at what is in force; files are read in another thread."""
+        if self._present.config.web.listen:
+            self._take(await asyncio.to_thread(self._look))
+
+    def _look(self) -> tuple[tuple[Card, ...], dict[Stream, str]]:
+        config, lanes = self._present.config, self._present.lanes
+        if not config.web.listen:
+            return (), {}
+        digests = {lane.stream: lane.model.digest for lane in lanes}
+        return cards_of(config, self._present.lineup), digests
+
+    def _take(self, found: tuple[tuple[Card, ...], dict[Stream, str]]) -> None:
+        self.cards, self._digests = found
+
+
 def window_of(config: Config, behind: Behind, **more: Any) -> list[Sink]:  # noqa: ANN401 - of Sources
     """Return the window as the service's watcher; none where it is off. Connects nowhere.
 
@@ -78,14 +111,12 @@ def window_of(config: Config, behind: Behind, **more: Any) -> list[Sink]:  # noq
 
 def _sources(config: Config, behind: Behind) -> Sources:
     digests = {lane.stream: lane.model.digest for lane in behind.lanes}
-    cards = champions(config, behind.lanes)
     return Sources(
         archive=JournalArchive(config.state.path),
         wall_ms=_wall_ms,
         model=lambda stream: digests.get(stream, ""),
         waiting=lambda: _unconnected(behind.board),
         backlogs=tuple(sink.name for sink in behind.sinks),
-        cards=lambda: cards,
     )
 
 
@@ -110,38 +141,43 @@ def _files(config: Config) -> Mapping[str, Asset]:
     return page_files(PAGE, chart) if chart else {}
 
 
-def champions(config: Config, lanes: Iterable[Lane]) -> tuple[Card, ...]:
-    """Return the cards of the models that decide, in the order in which they are configured."""
+def cards_of(config: Config, lineup: Lineup) -> tuple[Card, ...]:
+    """Return the cards of the models that decide, then of the challengers, as configured."""
+    champions = [part.bundle for part in config.streams]
+    challengers = [part.challenger for part in config.streams if part.challenger]
+    return (
+        *_cards("champion", champions, lineup.champions),
+        *_cards("challenger", challengers, lineup.challengers),
+    )
+
+
+def _cards(role: Role, bundles: Iterable[Path], lanes: Iterable[Lane]) -> Iterator[Card]:
     used: dict[str, Lane] = {lane.model.digest: lane for lane in reversed(list(lanes))}
-    cards = []
-    for path in dict.fromkeys(part.bundle for part in config.streams):
+    for path in dict.fromkeys(bundles):
         try:
             manifest = read_manifest(path)
         except BundleError:
             continue  # removed since it was loaded: what runs is in memory
         if lane := used.get(manifest.digest):
-            signed = (path / SIGNATURE_FILE).exists()
-            cards.append(card(manifest, lane, signed=signed))
-    return tuple(cards)
+            yield _card(role, manifest, lane, signed=(path / SIGNATURE_FILE).exists())
 
 
-def card(manifest: Manifest, lane: Lane, *, signed: bool, expires_at: int | None = None) -> Card:
-    """Return what is shown of a champion, whose lane this is."""
+def _card(role: Role, manifest: Manifest, lane: Lane, *, signed: bool) -> Card:
     model, told = lane.model, manifest.provenance
-    labels, target = told.get("labels"), model.target
+    target = model.target
     return Card(
         digest=model.digest,
         name=model.name,
-        role="champion",
+        role=role,
         feature_set=model.features.name,
         features=len(manifest.features),
         created_at=_text(told.get("created_at")),
-        trained_until=_trained_until(told),
-        expires_at=expires_at,
+        trained_until=model.trained_until,
+        expires_at=lane.expires_at,
         lookahead_bars=target.lookahead_bars if target else None,
         profit_pct=target.profit_pct if target else None,
         stop_pct=target.stop_pct if target else None,
-        label_rule=_text(labels.get("rule")) if isinstance(labels, dict) else None,
+        label_rule=target.rule if target else None,
         threshold=lane.policy.threshold,
         regime=lane.policy.regime,
         claims=tuple(map(claim, model.evidence)),
@@ -151,9 +187,3 @@ def card(manifest: Manifest, lane: Lane, *, signed: bool, expires_at: int | None
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _trained_until(told: dict[str, Any]) -> int | None:
-    train = told.get("train")
-    last = train.get("last_open_time") if isinstance(train, dict) else None
-    return last if isinstance(last, int) else None

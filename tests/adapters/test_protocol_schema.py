@@ -110,6 +110,7 @@ SIGNALS = [Side.LONG, Side.SHORT]
 
 SAID = st.one_of(
     st.builds(payload.signal, entries(SIGNALS), TEXT, MOMENT, withdrawn=st.booleans()),
+    st.builds(payload.shadow, entries(SIGNALS), TEXT, MOMENT),
     st.builds(payload.head, entries(list(Side)), TEXT, MOMENT, STREAM_HEALTH),
     st.builds(payload.correction, corrections(), TEXT).map(payload.encode),
     st.builds(payload.status, HEALTH, TEXT, TEXT),
@@ -179,6 +180,7 @@ def examples() -> dict[type[msgspec.Struct], Any]:
             "part": 1, "decided": 1, "expected": 2, "published_at": "z",
             "decisions": [{**line, "reason": None}],
         },
+        shapes.Shadow: json.loads(payload.shadow(first, "e1", EVENING_MS)),
         shapes.ReplayRequest: {"schema": "candled.replay-request/1", "stream": "s", "since_seq": 0},
         shapes.Replay: {
             "schema": "candled.replay/1", "stream": BTC.path, "epoch": "e1", "since_seq": 0,
@@ -319,7 +321,7 @@ def test_each_schema_is_one_and_has_a_name_of_its_own():
     for document in documents:
         Draft202012Validator.check_schema(document)
         assert 'additionalProperties": false' not in json.dumps(document)
-    assert len({document["$id"] for document in documents}) == len(documents) == 9
+    assert len({document["$id"] for document in documents}) == len(documents) == 10
 
 
 def test_the_asyncapi_document_refers_to_what_it_holds():

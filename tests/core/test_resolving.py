@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candled.core.decision import SIDES, Side, Target
+from candled.core.decision import Side, Target
 from candled.core.labels import LONG, LabelParams
 from candled.core.resolving import RULES, can_resolve, resolve
 from candled.core.touch import KINDS, outcomes
@@ -49,7 +49,20 @@ def test_a_row_alone_is_resolved_as_among_all(*, rule, lookahead, profit, stop, 
             assert made.ended == KINDS[trade.kind[row]]
             assert np.float64(made.gross_pct).tobytes() == trade.gross_pct[row].tobytes()
             assert row + made.known_at == max(labels.ends[row], trade.bar[row])
-    assert SIDES.index(Side.SHORT) == 2
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_the_regime_settles_what_qualifies_both_ways(rule):
+    """With a stop wider than the target, other regimes make other rows right, as in training."""
+    bars, params, target = jumpy(100, 1), LabelParams(10, 0.5, 3.0), Target(10, 0.5, 3.0, rule)
+    found = set()
+    for regime in range(3):
+        classes = label_rule(rule)(bars, params, np.full(100, regime)).classes[:90]
+        rows = [resolve(bars[row:], target, Side.LONG, regime) for row in range(90)]
+        rights = [made is not None and made.right for made in rows]
+        assert rights == (classes == LONG).tolist()
+        found.add(tuple(rights))
+    assert len(found) == 2  # trending up makes longs of them, the others shorts
 
 
 @settings(max_examples=40, deadline=None)

@@ -76,6 +76,8 @@ def test_a_filled_stream_has_the_alarm_that_it_would_have_had_live():
     assert filled.of(BTC) == live.of(BTC)
     assert short.fill(BTC, table[: CONFIRM - 1]) == []
     assert short.fill(BTC, rows(200, 5)) == []
+    assert filled.fill(BTC, rows(50, 5)) == []  # too few to say otherwise
+    assert (filled.of(BTC) or live).flagged
     (over,) = filled.fill(BTC, rows(200, 5))
     assert not over.flagged
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from brokers import mosquitto, needs_mosquitto
-from candled.compose import build, load_lanes
+from candled.compose import build
 from candled.config import load_config
 from candled.core.bar import Bars, Stream
 from candled.core.decision import BarClosed, Decision, Side, Source, Target
@@ -26,6 +26,7 @@ from candled.lab.backtest import tape_of_decisions
 from candled.lab.backtest.rules import exits_of
 from candled.lab.backtest.ways import ENDINGS, legs, ways
 from candled.lab.rules import label_rule
+from candled.lineup import load_lineup
 from candled.offline.backtest import BacktestOptions, run_backtest
 from candled.simulate import synthetic_start
 from candled_adapters.candles.candlefile import write_candles
@@ -101,7 +102,7 @@ async def _serve(folder: Path, port: int) -> list[Outcome]:
         text = CONFIG.format(port=port, ws=venue.ws_url, rest=venue.rest_url)
         config.write_text(text, encoding="utf-8")
         loaded = load_config(config)
-        daemon = build(loaded, load_lanes(loaded, config))
+        daemon = build(loaded, load_lineup(loaded, config))
         stop = asyncio.Event()
         task = asyncio.create_task(daemon.service.run(stop))
         try:

@@ -218,11 +218,38 @@ def test_a_champions_record_is_of_its_own_model():
         made = world.ledger.track(BTC)
         assert (made.model_digest, made.n, made.pending) == ("other", 0, 1)
         assert world.board.remarks[-1][1] is None
+        await world.kill()
+        await world.settled()
         world.close(flat_bar(41), Side.FLAT, **soon(model_digest="m"))
         await world.settled()
         made = world.ledger.track(BTC)
         assert (made.model_digest, made.n, made.standing) == ("m", 40, Standing.BROKEN)
         assert len(world.told) == 1
+
+    lived(life)
+
+
+def test_a_signal_that_is_taken_back_waits_for_nothing_that_counts():
+    """The record does not wait for it; a challenger's about the same bar is its own."""
+
+    async def life(world: World) -> None:
+        target = Target(3, 1.0, 1.0)
+        entry = world.close(flat_bar(0), Side.LONG, **soon(target=target))
+        world.shadow(flat_bar(0), Side.LONG, 1, **soon(target=target, model_digest="rival"))
+        world.close(flat_bar(1))
+        await world.settled()
+        assert world.ledger.track(BTC).pending == 1
+        again = dataclasses.replace(entry.decision, side=Side.FLAT, price=1.0)
+        world.revise(dataclasses.replace(flat_bar(0), high=100.5), [(entry, again)])
+        await world.settled()
+        assert world.ledger.track(BTC).pending == 0
+        assert world.ledger.challenger_track(BTC).pending == 1
+        for hour in (2, 3):
+            world.close(flat_bar(hour))
+        await world.settled()
+        found = {made.model_digest: made.taken_back for made in world.found()}
+        assert found == {"m": True, "rival": False}
+        assert (world.ledger.track(BTC).n, world.ledger.challenger_track(BTC).n) == (0, 1)
 
     lived(life)
 
@@ -248,6 +275,56 @@ def test_shadow_signals_have_outcomes_and_a_record_of_their_own():
         await world.kill()
         await world.settled()
         assert world.ledger.challenger_track(BTC) == rival
+
+    lived(life)
+
+
+def test_a_hole_that_is_filled_moves_the_horizon():
+    """A bar that appears between others makes what rested on them be resolved again."""
+
+    async def life(world: World) -> None:
+        up = dataclasses.replace(flat_bar(2), high=103.0)
+        world.close(flat_bar(0), Side.LONG, **soon())
+        world.close(up)  # the bar of hour 1 never was
+        await world.settled()
+        (before,) = world.found()
+        assert (before.right, before.resolved_bar) == (True, START + 2 * HOUR)
+        world.history([flat_bar(1)])
+        await world.settled()
+        (after,) = world.found()
+        assert (after.right, after.resolved_bar) == (False, START + HOUR)
+        assert world.found() == world.expected()
+
+    lived(life)
+
+
+def test_bars_that_come_undecided_count_at_once():
+    """What the feed begins anew with may complete a horizon; nothing waits for the next bar."""
+
+    async def life(world: World) -> None:
+        world.close(flat_bar(0), Side.LONG, **soon(target=Target(3, 1.0, 1.0)))
+        world.close(flat_bar(1))
+        await world.settled()
+        assert not world.found()
+        world.history([flat_bar(4), flat_bar(5)])
+        await world.settled()
+        (made,) = world.found()
+        assert made.resolved_bar == START + 5 * HOUR
+
+    lived(life)
+
+
+def test_only_signals_of_challengers_wait():
+    """A shadow that says nothing has no outcome, and its challenger no record."""
+
+    async def life(world: World) -> None:
+        for hour in range(4):
+            world.close(flat_bar(hour), **soon())
+            side = Side.SHORT if hour == 1 else Side.FLAT
+            world.shadow(flat_bar(hour), side, hour + 1, **soon(model_digest="rival"))
+            await world.settled()
+            assert (world.ledger.challenger_track(BTC) is None) == (hour < 1)
+        assert [made.side for made in world.found()] == [Side.SHORT]
 
     lived(life)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from candled.compose import build, load_lanes
+from candled.compose import build
 from candled.config import load_config
 from candled.core.bar import Stream
 from candled.core.decision import BarClosed, Source
@@ -19,6 +19,7 @@ from candled.core.features.mar import MAR
 from candled.driftwatch import DriftWatch
 from candled.journal import open_journal
 from candled.lab.drift import drift
+from candled.lineup import load_lineup
 from candled.offline.drift import drift_of
 from candles import HOURLY, candles
 from models import bundle, lane, model
@@ -107,16 +108,16 @@ def test_the_daemon_watches_unless_told_not_to(place: Path, tmp_path: Path, drif
     path = place / f"{drift}.toml"
     path.write_text(f'state.path = "{tmp_path}"\n{text}')
     config = load_config(path)
-    daemon = build(config, load_lanes(config, path))
+    daemon = build(config, load_lineup(config, path))
     try:
-        watches = [sink for sink in daemon.service._sinks if isinstance(sink, DriftWatch)]
+        watches = [sink for sink in daemon.service._watchers if isinstance(sink, DriftWatch)]
         known = daemon.drift(BTC)
         assert len(watches) == (drift == "flag")
         assert (known is not None) == (drift == "flag")
         if known:
-            assert daemon.service._engine._on_rows == watches[0].on_rows
+            assert daemon.service._engine.on_rows == watches[0].on_rows
             assert watches[0]._drifts.wanted == 160
         else:
-            assert daemon.service._engine._on_rows is None
+            assert daemon.service._engine.on_rows is None
     finally:
         daemon.journal.close()

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokers import free_port, mosquitto, needs_mosquitto
-from candled.compose import load_lanes
 from candled.config import Config, load_config
 from candled.core.bar import HOUR, Bars, Stream
 from candled.core.decision import BarClosed, Decision, Side, Source
 from candled.core.engine import Engine
 from candled.errors import Exit, explain
 from candled.journal import open_journal
+from candled.lineup import load_lanes
 from candled.operating.rehearsal import Hands, ReplayError, Stage, staged
 from candled.operating.replay import DIFFERS, ReplayOptions, run_replay
 from candled_adapters.candles.candlefile import write_candles

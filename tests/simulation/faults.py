@@ -56,6 +56,7 @@ AIMED: Final = ("crash_step", "crash_commit", "crash_send")
 _POINTS: Final = (
     "stop",
     "crash_swap",
+    "swap",
     "power",
     "broker_kill",
     "broker_amnesia",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _SERVICE: Final = "daemon/candled/service.py"
+_CORRECTING: Final = "daemon/candled/correcting.py"
+_SWAPPING: Final = "daemon/candled/swapping.py"
 _BOARD: Final = "daemon/candled/board.py"
 _INBOX: Final = "daemon/candled/inbox.py"
 _JOURNAL: Final = "daemon/candled/journal/journal.py"
@@ -58,21 +60,63 @@ PLANTED: Final = (
     Planted(
         "a history from the listing counts as cut off",
         _SERVICE,
-        "        self._engine.warm(stream, bars, from_listing=from_listing)\n        log.info",
-        "        self._engine.warm(stream, bars, from_listing=not from_listing)\n        log.info",
+        "        self._engine.warm(stream, bars, from_listing=from_listing)\n        if self._news",
+        "        self._engine.warm(stream, bars, from_listing=not from_listing)\n"
+        "        if self._news",
     ),
     Planted(
         "a revision corrects nothing",
-        _SERVICE,
-        "                found.append(corrected)",
-        "                pass",
+        _CORRECTING,
+        "            found.append(corrected)",
+        "            pass",
     ),
     Planted(
         "a revision leaves the windows as they were",
+        _CORRECTING,
+        "    engine.warm(event.stream, affected.past, from_listing=from_listing)\n",
+        "    return [], None\n",
+    ),
+    Planted(
+        "a swap misses the bars that close meanwhile",
         _SERVICE,
-        "        self._engine.warm(stream, affected.past, from_listing=from_listing)\n"
-        "        found = []",
-        "        return []\n        found = []",
+        "            self._news.closed(batch)",
+        "            pass",
+        _unit("test_swapping"),
+    ),
+    Planted(
+        "a swap misses that a bar was revised or a stream began anew meanwhile",
+        _SWAPPING,
+        "        self._anew[stream] = None",
+        "        pass",
+        _unit("test_swapping"),
+    ),
+    Planted(
+        "a bar that closes at the last step of a swap is decided by the old model and forgotten",
+        _SERVICE,
+        "                await successor.catch_up()\n",
+        "",
+        _unit("test_swapping"),
+    ),
+    Planted(
+        "bars go on being decided while a swap sees the last of them",
+        _SERVICE,
+        "            async with self._turn:\n                await successor",
+        "            if True:\n                await successor",
+        _unit("test_swapping"),
+    ),
+    Planted(
+        "a swap decides bars again that it has read already",
+        _SWAPPING,
+        "    return newest is None or opened > newest",
+        "    return True",
+        _unit("test_swapping"),
+    ),
+    Planted(
+        "another model corrects what the one before has decided",
+        "daemon/candled/core/correction.py",
+        "    if not by_same_means(again, last) or not differing(again, last):",
+        "    if not differing(again, last):",
+        _unit("test_swapping", "test_revisions"),
     ),
     Planted(
         "bars before a change of state are decided after it, or never",

@@ -62,6 +62,33 @@ def test_a_schedule_without_faults_is_whole_at_once():
     assert counts["signals"] == counts["signals sent"] > 5
 
 
+def test_models_are_swapped_whatever_goes_wrong_meanwhile():
+    """Each slot is decided once, never by an older model than the one before it."""
+    quiet()
+    swaps = 0
+    for seed in range(8):
+        found = plan_of(seed)
+        more = [Fault("swap", 4.0 + 9.0 * at + seed / 7, 7.0) for at in range(5)]
+        outcome = play(found.without([*found.faults, *more]))
+        assert outcome.violations == [], seed
+        swaps += outcome.counts["swaps"]
+    assert swaps > 20
+
+
+def test_a_death_at_any_step_of_a_swap_decides_no_slot_twice():
+    """The next life goes on with the new model where the old one's decisions end."""
+    quiet()
+    swap = Fault("swap", 17.3, 20.0)
+    plan = Plan(3, 2, 10.0, None, (swap,))
+    counts = play(plan).counts
+    first, last = counts["swap asked at step"], counts["swapped at step"]
+    assert last - first > 50  # bars close meanwhile
+    for step in [*range(first, last - 5, 25), *range(last - 5, last + 4)]:
+        outcome = play(plan.without([swap, Fault("crash_step", 0.0, 1.0, step)]))
+        assert outcome.violations == [], step
+        assert outcome.counts["deaths"] == 1
+
+
 def test_a_failing_schedule_is_told_with_the_part_that_matters(monkeypatch):
     """Of seven faults only the two that it takes are left, the shortest that will do."""
     faults = [

@@ -108,6 +108,10 @@ class _Stream:
             self._tell(f"slot {max(slots)} is the last that was decided")
         if slots != sorted(slots):
             self._tell(f"decided out of order: {slots}")
+        models = [e.decision.model_digest for e in self._entries if e.decision.revision == 0]
+        versions = [int(digest.split()[-1]) for digest in models]
+        if versions != sorted(versions):
+            self._tell(f"an older model decided after a newer one: {versions}")
         return truth
 
     def _judge_numbers(self) -> None:

@@ -76,6 +76,7 @@ class World:
         self._next_start = self.start
         self._loop: Loop | None = None
         self._stop: asyncio.Event | None = None
+        self._asked: asyncio.Event | None = None
         self._wire: Wire | None = None
         self._death: str = ""
         self.power_is_off = False
@@ -136,6 +137,7 @@ class World:
             "subscriber_amnesia": lambda f: consumer.restart(0.1, clean=f.pick >= 0),
             "feed_drop": lambda _: self.venue.drop("the venue cut the connection"),
             "lying_disk": self._begin_to_lie,
+            "swap": self._change_files,
             **dict.fromkeys(_DEATHS, lambda f: self._die(f.kind, f.length)),
         }
         for fault in self.plan.faults:
@@ -180,6 +182,29 @@ class World:
             self._next_start = self.timeline.now + fault.length
             self._stop.set()
 
+    def _change_files(self, _: Fault) -> None:
+        """Put another model there, and ask the daemon to reload, if there is one."""
+        self.version += 1
+        self.counts["swap asked at step"] = self._ticks["step"]
+        if self._asked is not None and self.alive:
+            self._asked.set()
+
+    async def _reload_for_ever(self, service: Service, asked: asyncio.Event) -> None:
+        """Swap models whenever it is asked for; what cannot be read now is tried again."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            version = self.version
+            try:
+                await service.swap(lanes(self.venue.streams, version))
+            except JournalUnavailableError:
+                await asyncio.sleep(_SUPERVISOR_S)
+                asked.set()
+            else:
+                self.counts["swaps"] += 1
+                self.counts["swapped at step"] = self._ticks["step"]
+                self.tell(f"model {version} decides")
+
     def _finish(self) -> None:
         self.closed_slot = self.venue.last_slot
         self._next_start = float("inf")
@@ -203,7 +228,7 @@ class World:
         self._loop = loop = Loop(
             self.timeline, random.Random(f"{self.plan.seed} {self.counts['lives']}"), self.tick
         )
-        loop.executor_s = lambda: self.chance.uniform(0.0005, 0.05)
+        loop.executor_s = self._other_thread_s
         self.alive = True
         try:
             run(loop, self._serve())
@@ -220,10 +245,14 @@ class World:
             self.disk.let_go()
             self.watch.stopped()
         self.alive = False
-        self._stop = None
+        self._stop = self._asked = None
         if self._wire is not None:
             self._hang_up(self._wire)
         self.watch.complaints(loop.complaints)
+
+    def _other_thread_s(self) -> float:
+        """Return how long another thread takes; while files change, so long that bars close."""
+        return self.chance.uniform(*((0.5, 9.0) if self.hit("swap") else (0.0005, 0.05)))
 
     def _judge_end(self, error: BaseException) -> None:
         """Say whether the daemon may have ended like this, and do what its words demand."""
@@ -272,9 +301,14 @@ class World:
             board=board,
             tell=Teller(board),
         )
+        self._asked = asyncio.Event()
+        reloading = asyncio.create_task(self._reload_for_ever(service, self._asked))
         try:
             await service.run(self._stop)
+            if reloading.done():
+                reloading.result()
         finally:
+            reloading.cancel()
             if not self.disk.dead:
                 journal.close()
 

@@ -7,9 +7,10 @@ a gate any limits, in silence. Knows the bundle's files only by name, to say whi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,15 @@ def assemble(spec: ModelSpec, features: FeatureSet, digest: str, path: Path) -> 
         ranges=spec.ranges,
         abstain_limits=spec.abstain_limits,
         reference=spec.reference,
+        trained_until=_trained_until(spec.provenance),
     )
+
+
+def _trained_until(provenance: Mapping[str, Any]) -> int | None:
+    """Return the open time of the last bar trained on, where training has said it."""
+    train = provenance.get("train")
+    last = train.get("last_open_time") if isinstance(train, dict) else None
+    return last if isinstance(last, int) and not isinstance(last, bool) else None
 
 
 def _check_names(file: Path, names: tuple[str, ...], columns: tuple[str, ...]) -> None:

@@ -18,9 +18,9 @@ _DESCRIPTION: Final = """\
 What candled says over MQTT 5 and what it may be asked; field by field in docs/topics.md.
 
 A signal is to be acted on once: while `live`, before `valid_until`, and while the status is
-`online`. Heads, digests and replays are never a reason to trade. Fields may be added within a
-version; ignore those that you do not know. In MQTT 3.1.1 there is no expiry and there are no
-properties: `info` says so in `losses`.
+`online`. Heads, digests, shadows and replays are never a reason to trade. Fields may be added
+within a version; ignore those that you do not know. In MQTT 3.1.1 there is no expiry and there
+are no properties: `info` says so in `losses`.
 """
 
 _SECURITY_NOTE: Final = """\
@@ -49,6 +49,9 @@ _CHANNELS: Final[dict[str, tuple[str | None, str, tuple[str, ...]]]] = {
     "digest": (
         _T.digest("{exchange}", "{interval}"), "All decisions of one close.", ("Digest",),
     ),
+    "shadow": (
+        _T.shadow(_STREAM), "What a challenger would signal. Never a reason to trade.", ("Shadow",),
+    ),
     "replayRequest": (_T.replay_request, "Who missed signals asks for them.", ("ReplayRequest",)),
     "replayResponse": (
         None,
@@ -71,6 +74,7 @@ _SENT: Final[dict[str, tuple[str, str, int, bool, str]]] = {
     "tellStreamIncident": ("streamEvent", "Event", 0, False, ""),
     "tellExchangeIncident": ("exchangeEvent", "Event", 0, False, ""),
     "digest": ("digest", "Digest", 0, False, "One bar."),
+    "tellShadow": ("shadow", "Shadow", 1, False, ""),
 }  # fmt: skip
 
 

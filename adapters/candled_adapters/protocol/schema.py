@@ -31,6 +31,7 @@ PAYLOADS: Final[tuple[type[msgspec.Struct], ...]] = (
     shapes.Digest,
     shapes.ReplayRequest,
     shapes.Replay,
+    shapes.Shadow,
 )
 
 

@@ -125,6 +125,20 @@ class Signal(Effect, frozen=True, kw_only=True, tag_field="schema", tag="candled
     ]
 
 
+class Shadow(Subject, frozen=True, kw_only=True, tag_field="schema", tag="candled.shadow/1"):
+    """What a stream's challenger would signal. For judging it: never a reason to trade.
+
+    So it has no `valid_until` and is not `live`. Its ids and numbers are the challenger's own.
+    """
+
+    seq: Annotated[int, Meta(ge=1, description="Contiguous for each digest and policy of a stream")]
+    side: SignalSide
+    probabilities: Odds
+    target: Goal | None
+    evidence: Annotated[Showing | None, Meta(description="At this confidence; null when unknown")]
+    published_at: Annotated[str, Meta(description="Venue's clock")]
+
+
 class Record(Effect, frozen=True, kw_only=True):
     """A decision of any kind, as a line of the log says it."""
 

@@ -11,6 +11,7 @@
 | ``{base}/digest/{exchange}/{interval}`` | no | 0 | all decisions of one close |
 | ``{base}/replay/request`` | no | 1 | who missed signals asks for them |
 | ``{base}/replay/response/{client}`` | no | 1 | and gets them |
+| ``{base}/shadow/{exchange}/{symbol}/{interval}`` | never | 1 | what a challenger would signal |
 | ``{base}/check/{client}`` | no | 1 | the daemon tries its rights: to be ignored |
 
 A signal is never retained: a bot that reconnects would act on an hours-old one.
@@ -61,6 +62,10 @@ class Topics:
     def replay_response(self, client: str) -> str:
         """Name where `client` gets them; the daemon answers nowhere else."""
         return f"{self.base}/replay/response/{client}"
+
+    def shadow(self, stream: str) -> str:
+        """Name where a stream's challenger says what it would signal: never a reason to trade."""
+        return f"{self.base}/shadow/{stream}"
 
     def check(self, client: str) -> str:
         """Name where `client` tries whether its messages come back; others ignore them."""

@@ -37,7 +37,7 @@ class Pair:
     name: str
     """Its trading pair there, e.g. ``BTC-USDT``."""
     target: Target | None
-    """What the stream's model was trained to foresee."""
+    """What the stream's model at the start was trained to foresee: until one has decided."""
 
     @property
     def level(self) -> str:
@@ -60,6 +60,8 @@ class Word:
     """Which close it is about (UTC ms); 0 for none."""
     until: int | None
     """From then on (UTC ms, venue's clock) neutral is to be said; None for what is neutral."""
+    target: Target | None = None
+    """What the model that decided was trained to foresee."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +88,20 @@ def word(entry: Entry | None, around: Circumstances) -> Word:
     untold = around.flat_is_neutral and decision.side is Side.FLAT
     over = around.now_ms >= decision.valid_until
     if asked is None or decision.reason or untold or over or not _well(around):
-        return neutral(decision.bar_close)
+        return neutral(decision.bar_close, decision.target)
     return Word(
         shortest(asked.short),
         shortest(asked.no_trade),
         shortest(asked.long),
         about=decision.bar_close,
         until=decision.valid_until,
+        target=decision.target,
     )
 
 
-def neutral(about: int) -> Word:
+def neutral(about: int, target: Target | None = None) -> Word:
     """Return the word that makes the controller do nothing."""
-    return Word(0.0, 1.0, 0.0, about, None)
+    return Word(0.0, 1.0, 0.0, about, None, target)
 
 
 def _well(around: Circumstances) -> bool:
@@ -116,8 +119,8 @@ def message(pair: Pair, base: str, said: Word, clock: Clock, repeat_s: float | N
         "timestamp": said.about,
         "probabilities": [said.short, said.neutral, said.long],
     }
-    if pair.target is not None:
-        body["target_pct"] = round(pair.target.profit_pct / 100, 12)
+    if (target := said.target or pair.target) is not None:
+        body["target_pct"] = round(target.profit_pct / 100, 12)
     limits = [] if repeat_s is None else [2 * repeat_s]
     if said.until is not None:
         limits.append(clock.local_seconds(said.until - clock.now_ms()))

@@ -62,6 +62,11 @@ def probes(base: str, client: str) -> list[Probe]:
     return [Probe(kind, topic, branch) for kind, (topic, branch) in places.items()]
 
 
+def shadow_probe(base: str, client: str) -> Probe:
+    """Return the one for what challengers say, which the daemon writes only where it has some."""
+    return Probe("shadows", Topics(base).shadow(f"check/{client}/check"), f"{base}/shadow/#")
+
+
 def request_probe(base: str) -> Probe:
     """Return the one for what the daemon listens to."""
     topic = Topics(base).replay_request

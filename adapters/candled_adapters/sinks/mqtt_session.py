@@ -111,9 +111,10 @@ class Session:
     async def _tell_status(self, link: Wire) -> None:
         health = self._board.health
         birth = await link.send(self._say.status(health))
-        info = await link.send(self._say.info())
+        info = self._say.info()
+        said = await link.send(info)
         await birth
-        await info
+        await said
         self._proven("status")
         while True:
             try:
@@ -123,6 +124,9 @@ class Session:
                 link.send_unacked(self._say.status(health))
             else:
                 await (await link.send(self._say.status(health)))
+            if (now := self._say.info()) != info:  # after a reload
+                info = now
+                await (await link.send(info))
 
     async def _tell_signals(self, link: Wire) -> None:
         while True:

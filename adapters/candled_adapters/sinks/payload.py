@@ -27,6 +27,7 @@ from candled_adapters.protocol.shapes import (
     Odds,
     Record,
     Replaced,
+    Shadow,
     Showing,
     Signal,
     SignalSide,
@@ -61,17 +62,43 @@ def replayed(entry: Entry, epoch: str, now_ms: int) -> Signal:
 
 def _signal(entry: Entry, epoch: str, now_ms: int, *, live: bool) -> Signal:
     decision = entry.decision
-    if entry.seq is None or decision.probabilities is None or decision.side not in _SIGNAL_SIDES:
-        raise ValueError(f"entry {entry.position} ({decision.side}) is not a signal with a number")
+    seq, side, probabilities = _numbered(entry)
     return Signal(
         **_effect(entry, epoch),
-        seq=entry.seq,
-        side=_SIGNAL_SIDES[decision.side],
-        probabilities=_odds(decision.probabilities),
+        seq=seq,
+        side=side,
+        probabilities=probabilities,
         published_at=_iso(now_ms),
         live=live,
         supersedes=decision.supersedes.signal if decision.supersedes else None,
     )
+
+
+def shadow(entry: Entry, epoch: str, now_ms: int) -> bytes:
+    """Return the payload of what a challenger would signal, at venue time `now_ms`.
+
+    Raises ValueError for an entry that is no signal.
+    """
+    decision = entry.decision
+    seq, side, probabilities = _numbered(entry)
+    return encode(
+        Shadow(
+            **_subject(entry, epoch),
+            seq=seq,
+            side=side,
+            probabilities=probabilities,
+            target=_goal(decision.target),
+            evidence=_showing(decision.evidence) if decision.evidence else None,
+            published_at=_iso(now_ms),
+        )
+    )
+
+
+def _numbered(entry: Entry) -> tuple[int, SignalSide, Odds]:
+    decision = entry.decision
+    if entry.seq is None or decision.probabilities is None or decision.side not in _SIGNAL_SIDES:
+        raise ValueError(f"entry {entry.position} ({decision.side}) is not a signal with a number")
+    return entry.seq, _SIGNAL_SIDES[decision.side], _odds(decision.probabilities)
 
 
 def head(

@@ -133,10 +133,10 @@ async def history(asked: Asked, view: View, follower: Follower, reading: Reading
     count = _count(query)
     if count is None:
         return problem(400, f"bars must be a whole number from 1 to {MOST_BARS}")
-    outcomes, archive = follower.recent(stream, count), reading.archive
+    past = await reading.ask(lambda: reading.archive.past(stream, count))
+    outcomes = follower.recent(stream, count) if past.outcomes is None else past.outcomes
 
-    def read() -> bytes:
-        past = archive.past(stream, count)
+    def body() -> bytes:
         said = shapes.History(
             stream=stream.path,
             bars=rendering.bar_rows(past.bars),
@@ -145,7 +145,7 @@ async def history(asked: Asked, view: View, follower: Follower, reading: Reading
         )
         return encode(said)
 
-    return answer(200, await reading.ask(read))
+    return answer(200, await reading.ask(body))
 
 
 def _count(query: str) -> int | None:

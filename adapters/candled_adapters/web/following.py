@@ -24,6 +24,7 @@ from candled_adapters.web.view import CLOSES, View
 MOST_BARS: Final = 2_000
 _ROUND: Final = 256  # entries applied in one go: under a millisecond
 _OUTCOMES_S: Final = 1.0
+_PENDING: Final = 512  # bars back that a signal may lie which has just been resolved
 _PORTION: Final = 25  # streams whose beginnings are read in one go
 _REVISING: Final = (Hazard.REVISED_BAR, Hazard.APPEARED_BAR)
 
@@ -57,7 +58,7 @@ class Follower:
         self._reading = reading
         self._thin = set(view.streams)
         self._due: dict[Stream, int] = {}
-        self._told: dict[Stream, set[str]] = {}
+        self._told: dict[Stream, tuple[object, dict[str, Outcome]]] = {}  # of a record
         self._work = asyncio.Event()
         self._work.set()
 
@@ -118,7 +119,11 @@ class Follower:
         self._work.set()
 
     def begin(self, stream: Stream) -> None:
-        """Have somebody who has just begun to watch a stream told of its newest bar."""
+        """Have somebody who has just begun to watch a stream told of its newest bar.
+
+        And once of all outcomes: some may have come since it asked for the past.
+        """
+        self._told.pop(stream, None)
         newest = self._view.newest_bar(stream)
         if newest is not None:
             self._want_bars([(stream, newest)])
@@ -177,12 +182,14 @@ class Follower:
                 self._tell_outcomes(stream)
 
     def _tell_outcomes(self, stream: Stream) -> None:
-        known = {outcome.id: outcome for outcome in self.recent(stream, MOST_BARS)}
-        told = self._told.get(stream)
-        self._told[stream] = set(known)
-        if told is None:  # whoever began to watch asks for the past
+        ask = self._sources
+        record = ask.tracks(stream), ask.challenger_tracks(stream), self._view.newest_bar(stream)
+        of, told = self._told.get(stream, (None, {}))
+        if of == record:  # nothing can have been resolved since: the store is not asked
             return
-        if new := [outcome for name, outcome in known.items() if name not in told]:
+        known = {outcome.id: outcome for outcome in self.recent(stream, _PENDING)}
+        self._told[stream] = (record, known)
+        if new := [outcome for outcome in known.values() if told.get(outcome.id) != outcome]:
             resolved = tuple(map(rendering.resolved, new))
             bars = shapes.Bars(stream=stream.path, bars=(), decisions=(), outcomes=resolved)
             self._audience.bars(stream, bars)

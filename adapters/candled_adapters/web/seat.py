@@ -24,6 +24,8 @@ class Past:
     """Oldest first."""
     entries: tuple[Entry, ...]
     """By bar and revision: the newest decision about a bar is the last one."""
+    outcomes: tuple[Outcome, ...] | None = None
+    """What became of the signals about these bars; None: `Sources.outcomes` knows."""
 
 
 @dataclass(frozen=True, slots=True)

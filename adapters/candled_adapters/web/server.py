@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,6 +25,7 @@ _MOST_CONNECTIONS: Final = 128  # of any kind
 _REQUEST_S: Final = 20.0  # for a request, its answer and the way out
 _CLOSE_S: Final = 5.0
 _LARGEST: Final = 4_096  # bytes of what a client says
+_SYSTEM_KEEPS: Final = 256 * 1024  # bytes of a connection; else it would be megabytes
 _LONGEST_METHOD: Final = 16
 _GOODBYE_S: Final = 1.0
 _LIVE: Final = "/live"
@@ -59,8 +61,10 @@ class Connection(ServerConnection):
         self._begun: bytes | None = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it, unless there are too many."""
+        """Count it, unless there are too many; bound what the system keeps for it."""
         super().connection_made(transport)
+        taken = transport.get_extra_info("socket")
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SYSTEM_KEEPS)
         self._door.open += 1
         if self._door.open > _MOST_CONNECTIONS:
             self.transport.abort()

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 State = Literal["warming", "live", "holding", "degraded", "stopped"]
+Role = Literal["champion", "challenger"]
 AnySide = Literal["long", "short", "flat", "no_decision"]
 
 
@@ -128,7 +129,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     digest: str
     name: str
-    role: Literal["champion", "challenger"]
+    role: Role
     feature_set: str
     features: int
     created_at: str | None

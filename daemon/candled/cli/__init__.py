@@ -9,6 +9,7 @@ import typer
 
 from candled.cli import (
     candles,
+    contest,
     keys,
     learning,
     live,
@@ -41,6 +42,7 @@ def main(*, version: VersionOption = False) -> None:
 
 app.command(rich_help_panel=RUN)(live.run)
 app.command(rich_help_panel=RUN)(live.check)
+app.command(rich_help_panel=RUN)(live.reload)
 app.command(rich_help_panel=RUN)(live.demo)
 app.command(rich_help_panel=RUN)(live.simulate)
 app.command(rich_help_panel=LOOK)(looking.status)
@@ -57,6 +59,8 @@ app.command(rich_help_panel=LEARN)(learning.predict)
 app.command(rich_help_panel=LEARN)(learning.backtest)
 app.command(rich_help_panel=PROVE)(proof.verify)
 app.command(rich_help_panel=PROVE)(proof.replay)
+app.command(rich_help_panel=MODELS)(contest.challenge)
+app.command(rich_help_panel=MODELS)(contest.promote)
 
 bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 bench.callback()(measuring.bench)

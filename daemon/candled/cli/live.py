@@ -38,6 +38,18 @@ def check(*, config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None
     raise typer.Exit(check_all(config, as_json=as_json))
 
 
+def reload(*, config: ConfigOption = CONFIG) -> None:
+    """Have the running daemon take over models and policies from the files, or say why not.
+
+    Ends with 0 when it did, with 78 when it refused, with 1 when it cannot be said.
+
+    Example: candled reload --config /etc/candled/config.toml
+    """
+    from candled.reload import ask_reload
+
+    raise typer.Exit(ask_reload(config))
+
+
 def demo(
     *,
     bars: Annotated[int, typer.Option(help="Bars to play for each symbol.", min=1)] = 240,

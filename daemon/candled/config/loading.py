@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from candled.config.tables import Config, WebhookConfig
+from candled.config.tables import Config, StreamConfig, WebhookConfig
 from candled.config.values import is_credential
 
 _MOST_BYTES: Final = 4 * 2**20
@@ -41,7 +41,8 @@ def load_config(path: Path) -> Config:
         raise ConfigError(path, [f"is not valid TOML: {error}"]) from error
     except RecursionError:
         raise ConfigError(path, ["is nested too deeply; no configuration needs that"]) from None
-    problems = _misfits(content) + _strange_pairs(content) + _unsignable(content)
+    problems = _misfits(content) + _lone_policies(content)
+    problems += _strange_pairs(content) + _unsignable(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -87,6 +88,15 @@ def _misfits(content: dict[str, Any]) -> list[str]:
                 )
             seen.add(key)
     return problems
+
+
+def _lone_policies(content: dict[str, Any]) -> list[str]:
+    streams = content.get("streams")
+    return [
+        f"streams.{index}.challenger_policy: there is no challenger; name its bundle or remove it"
+        for index, part in enumerate(streams if isinstance(streams, list) else ())
+        if isinstance(part, dict) and "challenger_policy" in part and "challenger" not in part
+    ]
 
 
 def _strange_pairs(content: dict[str, Any]) -> list[str]:
@@ -179,13 +189,18 @@ def _rooted(config: Config, folder: Path) -> Config:
         values = {key: rooted(folder, value) for key in keys if (value := getattr(part, key))}
         updates[name] = part.model_copy(update=values)
     updates["webhooks"] = [_rooted_webhook(part, folder) for part in config.webhooks]
-    updates["streams"] = [
-        part.model_copy(update={"bundle": folder / part.bundle}) for part in config.streams
-    ]
+    updates["streams"] = [_rooted_stream(part, folder) for part in config.streams]
     if config.log.decisions not in ("", "-"):
         file = str(folder / config.log.decisions)
         updates["log"] = config.log.model_copy(update={"decisions": file})
     return config.model_copy(update=updates)
+
+
+def _rooted_stream(part: StreamConfig, folder: Path) -> StreamConfig:
+    updates = {"bundle": folder / part.bundle}
+    if part.challenger is not None:
+        updates["challenger"] = folder / part.challenger
+    return part.model_copy(update=updates)
 
 
 def _rooted_webhook(part: WebhookConfig, folder: Path) -> WebhookConfig:

@@ -243,6 +243,8 @@ class PolicyConfig(_Part):
     """No signal when one of so many bars before would have been one; absent: 0."""
     gap_mute_bars: Annotated[int, Field(ge=0, le=1000)] | None = None
     """No signal at the first so many bars after a gap; absent: 0."""
+    max_age_days: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """No signal of a model whose training data ended more than so many days before; absent: any."""
 
 
 class StreamConfig(_Part):
@@ -260,6 +262,10 @@ class StreamConfig(_Part):
     """Allow symbols that the bundle was not trained on."""
     policy: PolicyConfig = PolicyConfig()
     """What differs from [policy]."""
+    challenger: Path | None = Field(None, strict=False)
+    """A second bundle that decides the same bars in the shadow: nothing acts upon it."""
+    challenger_policy: PolicyConfig | None = None
+    """The challenger's own policy; absent: that of the stream."""
 
 
 class Config(_Part):

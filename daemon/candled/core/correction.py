@@ -30,8 +30,7 @@ def correction(again: Decision, last: Decision, seq: int | None) -> Decision | N
     `again` is what the bar's decision is now; `seq` is the number of `last` as a signal, if it has
     one. What another model or policy decided is left alone: the bar is not all that changed.
     """
-    means = (again.model_digest, again.policy_digest)
-    if means != (last.model_digest, last.policy_digest) or not differing(again, last):
+    if not by_same_means(again, last) or not differing(again, last):
         return None
     before = last.supersedes
     replaced = Superseded(last.id, last.side, signal=last.id, seq=seq)
@@ -39,6 +38,12 @@ def correction(again: Decision, last: Decision, seq: int | None) -> Decision | N
         signal, number = (before.signal, before.seq) if before else (None, None)
         replaced = replace(replaced, signal=signal, seq=number)
     return with_revision(replace(again, supersedes=replaced), last.revision + 1)
+
+
+def by_same_means(one: Decision, other: Decision) -> bool:
+    """Whether the same model and policy made two decisions."""
+    means = (one.model_digest, one.policy_digest)
+    return means == (other.model_digest, other.policy_digest)
 
 
 def with_revision(decision: Decision, revision: int) -> Decision:

@@ -41,13 +41,15 @@ class Side(StrEnum):
 class Reason(StrEnum):
     """Why a decision is not what the bare model and threshold would say.
 
-    The last five are gates, in the order in which they are asked: the first that closes is named.
+    The last six are gates, in the order in which they are asked: the first that closes is named.
     """
 
     WARMUP = "warmup"
     """Too few bars yet for a feature row that does not depend on where history starts."""
     NOT_FINITE = "features_not_finite"
     """A feature is NaN or infinite: the model must not be asked."""
+    EXPIRED = "expired"
+    """The bar closed too long after the end of what the model was trained on."""
     GAP_MUTE = "gap_mute"
     """Too few bars since one that the venue never made."""
     AMBIGUOUS = "ambiguous"
@@ -179,6 +181,9 @@ class Policy:
     """Suppress a signal if any of so many bars before its own has passed all other gates."""
     gap_mute_bars: int = 0
     """Suppress the signals of the first so many bars after a gap."""
+    max_age_days: int | None = None
+    """Suppress the signals of bars that close later than so many days after the last bar that the
+    model was trained on had opened."""
 
     @property
     def digest(self) -> str:

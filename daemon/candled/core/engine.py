@@ -106,7 +106,7 @@ class Engine:
     """
 
     def __init__(self, lanes: Iterable[Lane], *, on_rows: OnRows | None = None) -> None:
-        self._on_rows = on_rows
+        self.on_rows = on_rows
         alike: dict[tuple[str, str], list[Lane]] = defaultdict(list)
         for lane in lanes:
             alike[lane.model.digest, lane.stream.interval].append(lane)
@@ -141,6 +141,11 @@ class Engine:
         """How many bars `warm` wants for this stream."""
         group, row = self._places[stream]
         return group.lanes[row].lane.history
+
+    def newest(self, stream: Stream) -> int | None:
+        """Return the open time of the newest bar that this stream has seen; None before any."""
+        group, row = self._places[stream]
+        return group.lanes[row].last_open
 
     def warm(self, stream: Stream, bars: Bars, *, from_listing: bool) -> None:
         """Begin a stream anew with its history, oldest first; nothing is decided.
@@ -185,7 +190,7 @@ class Engine:
             for group, rows, indices in by_group.values():
                 bars = [batch[i].bar for i in indices]
                 compute = partial(group.push, rows, Bars.of(bars))
-                made = _decide(group, rows, bars, compute, self._on_rows)
+                made = _decide(group, rows, bars, compute, self.on_rows)
                 decisions.update(zip(indices, made, strict=True))
         return [decisions[index] for index in range(len(batch))]
 

@@ -64,29 +64,30 @@ def missing_means(model: Model, policy: Policy) -> tuple[str, ...]:
         for name, wanted, known in (
             ("abstain", policy.abstain, model.abstain_limits),
             ("novelty_max", policy.novelty_max is not None, model.ranges),
+            ("max_age_days", policy.max_age_days is not None, model.trained_until),
         )
         if wanted and known is None
     )
 
 
 def closed_gate(
-    policy: Policy, answer: Answer, regime: int, since_gap: int | None
+    policy: Policy, answer: Answer, regime: int, since_gap: int | None, *, expired: bool
 ) -> Reason | None:
     """Return why a long or short must not pass, the cooldown aside; None if it may, or is none.
 
     `since_gap` counts the bars since the first one after a gap; None when no gap is known.
+    `expired` says whether the bar closed when the model was too old.
     """
     if not answer.side.is_signal:
         return None
-    if since_gap is not None and since_gap < policy.gap_mute_bars:
-        return Reason.GAP_MUTE
-    if policy.abstain and answer.ambiguous:
-        return Reason.AMBIGUOUS
-    if _exceeds(answer.novelty, policy.novelty_max):
-        return Reason.NOVELTY
-    if policy.regime_gate and _ALLOWED_IN[answer.side] != regime:
-        return Reason.REGIME
-    return None
+    gates = (
+        (Reason.EXPIRED, expired),
+        (Reason.GAP_MUTE, since_gap is not None and since_gap < policy.gap_mute_bars),
+        (Reason.AMBIGUOUS, policy.abstain and answer.ambiguous),
+        (Reason.NOVELTY, _exceeds(answer.novelty, policy.novelty_max)),
+        (Reason.REGIME, policy.regime_gate and _ALLOWED_IN[answer.side] != regime),
+    )
+    return next((reason for reason, closed in gates if closed), None)
 
 
 def _exceeds(novelty: float | None, limit: float | None) -> bool:

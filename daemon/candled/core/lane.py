@@ -7,11 +7,12 @@ the engine's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Final
 
-from candled.core.bar import Bar, Interval, Stream
+from candled.core.bar import DAY, Bar, Interval, Stream
 from candled.core.decision import Decision, Policy, Quality, Reason, Side, decision_id
 from candled.core.gates import Answer, Cooldown, closed_gate
 from candled.core.model import Model
@@ -51,6 +52,22 @@ class Lane:
             self.policy.gap_mute_bars + 1,
         )
 
+    @property
+    def expires_at(self) -> int | None:
+        """When the model is too old for bars that close later (UTC ms); None: never."""
+        days, trained = self.policy.max_age_days, self.model.trained_until
+        return None if days is None or trained is None else trained + days * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who decides the streams."""
+
+    champions: Sequence[Lane]
+    """One for each stream."""
+    challengers: Sequence[Lane] = ()
+    """At most one for each stream; nothing acts upon what they decide."""
+
 
 @dataclass(slots=True)
 class Progress:
@@ -62,6 +79,7 @@ class Progress:
     cooldown: Cooldown
     unusual: Unusual
     policy_digest: str
+    expires_at: int | None
     bars: int = 0
     from_listing: bool = False
     last_open: int | None = None
@@ -78,8 +96,12 @@ class Progress:
             settled=self.bars >= (window if self.from_listing else self.lane.settling),
             warm=self.bars >= (window if self.from_listing else self.lane.history),
             since_gap=self.since_gap,
+            expired=self._is_expired(bar),
             quality=tuple(compress(_FLAGS, raised)) if any(raised) else (),
         )
+
+    def _is_expired(self, bar: Bar) -> bool:
+        return self.expires_at is not None and self.interval.end(bar.open_time) > self.expires_at
 
     def pass_by(self, open_time: int) -> None:
         """Count the bar that opens at `open_time`, and the gap before it."""
@@ -101,8 +123,7 @@ class Progress:
     ) -> tuple[Side, Reason | None]:
         """Decide the newest bar from the model's answer, None when it could not be asked."""
         side = answer.side if answer else Side.NO_DECISION
-        policy = self.lane.policy
-        reason = closed_gate(policy, answer, regime, moment.since_gap) if answer else None
+        reason = self._closed_gate(moment, answer, regime) if answer else None
         cooling = self.cooldown.step(passes=side.is_signal and reason is None)
         if not moment.warm:
             return Side.NO_DECISION, Reason.WARMUP
@@ -111,6 +132,10 @@ class Progress:
         if cooling:
             reason = Reason.COOLDOWN
         return (Side.FLAT if reason else side), reason
+
+    def _closed_gate(self, moment: Moment, answer: Answer, regime: int) -> Reason | None:
+        policy, since_gap = self.lane.policy, moment.since_gap
+        return closed_gate(policy, answer, regime, since_gap, expired=moment.expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +148,8 @@ class Moment:
     """Nor does the decision: the cooldown looks at rows before its own."""
     since_gap: int | None
     """Bars since the first one after a gap; None when no gap is known."""
+    expired: bool
+    """It closed when the model was too old."""
     quality: tuple[Quality, ...]
 
 
@@ -135,6 +162,7 @@ def begin(lane: Lane) -> Progress:
         cooldown=Cooldown(lane.policy.cooldown_bars),
         unusual=Unusual(),
         policy_digest=lane.policy.digest,
+        expires_at=lane.expires_at,
     )
 
 

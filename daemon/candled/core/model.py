@@ -199,6 +199,8 @@ class Model:
     """[3] a class whose probability is below its limit is ruled out; None when not known."""
     reference: Reference | None = None
     """How training looked; None when that is not known."""
+    trained_until: int | None = None
+    """Open time of the last bar that it was trained on (UTC ms); None when not known."""
 
     def scaled(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Scale rows [n, k] as StandardScaler does, then round to what XGBoost reads."""

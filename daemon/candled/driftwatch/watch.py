@@ -49,7 +49,7 @@ class _Shown:
 
 
 class DriftWatch:
-    """Follows the journal as sinks do, and keeps what is known of each stream's drift.
+    """Follows the journal as sinks do, but only looks; keeps what is known of each stream's drift.
 
     `state` is the journal's folder, `size` how many rows of a stream are compared with training,
     `grace_s` how many seconds the sinks have before anything is done here after a batch.
@@ -85,7 +85,6 @@ class DriftWatch:
     async def run(self, outbox: Outbox, board: HealthBoard) -> None:
         """Watch for ever."""
         position = max((entry.position for entry in outbox.latest()), default=0)
-        outbox.mark(self.name, position)
         while True:
             if not (self._waiting or self._stale):
                 await outbox.wait(position)
@@ -102,7 +101,6 @@ class DriftWatch:
         while entries := outbox.after(position, _AT_ONCE):
             position = entries[-1].position
             self._reread(e.decision.stream for e in entries if e.decision.supersedes)
-        outbox.mark(self.name, position)
         return position
 
     async def _take(self, board: HealthBoard) -> None:

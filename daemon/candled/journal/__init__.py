@@ -17,9 +17,11 @@ from candled.journal.housekeeping import Housekeeper
 from candled.journal.journal import Journal, open_journal
 from candled.journal.reader import JournalReader, Refused, open_reader
 from candled.journal.revising import Affected
+from candled.journal.shadowing import Course, ShadowBook
 
 __all__ = [
     "Affected",
+    "Course",
     "Housekeeper",
     "Journal",
     "JournalError",
@@ -27,6 +29,7 @@ __all__ = [
     "JournalReader",
     "JournalUnavailableError",
     "Refused",
+    "ShadowBook",
     "Sought",
     "holder",
     "open_journal",

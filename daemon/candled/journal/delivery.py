@@ -14,7 +14,7 @@ from typing import Final
 
 from candled.journal.database import Database, JournalUnavailableError
 
-_SET_MARK: Final = "INSERT OR REPLACE INTO marks VALUES (?, ?, row_sum(?1, ?2))"
+SET_MARK: Final = "INSERT OR REPLACE INTO marks VALUES (?, ?, row_sum(?1, ?2))"
 _REFUSE: Final = "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)"
 
 
@@ -48,6 +48,12 @@ class Deliveries:
         marked, self._marked = self._marked, asyncio.Event()
         marked.set()
 
+    def noted(self, sink: str, position: int) -> None:
+        """Take it that `sink` has delivered up to `position`: that is on disk already."""
+        self._marks[sink] = self._durable[sink] = position
+        marked, self._marked = self._marked, asyncio.Event()
+        marked.set()
+
     def refuse(self, sink: str, position: int, reason: str, at_ms: int) -> None:
         """Record that `sink` gave up the entry at `position`, and why."""
         self.refused[sink] += 1
@@ -64,7 +70,7 @@ class Deliveries:
             return None
         try:
             with self._db.transaction():
-                self._db.write(_SET_MARK, marks)
+                self._db.write(SET_MARK, marks)
                 self._db.write(_REFUSE, self._refusals)
         except JournalUnavailableError as error:
             self._unsettled.set()

@@ -26,8 +26,10 @@ from candled.journal.holes import contradiction, missing_position, missing_seq
 from candled.journal.looking import Look
 from candled.journal.outcomes import Outcomes
 from candled.journal.pruning import Pruner, Retention
+from candled.journal.reader import JournalReader, open_reader
 from candled.journal.revising import Affected, affected
 from candled.journal.rows import Cell, bar_rows, decision_row, history_rows
+from candled.journal.shadowing import ShadowBook
 from candled.journal.streams import Streams
 from candled.ports import Entry
 
@@ -63,6 +65,7 @@ class Journal:
         """How many decisions of before are gone, since the newest commits were; mostly 0."""
         self._bars_are_sound = False
         self._grown = asyncio.Event()
+        self._shadows: ShadowBook | None = None
 
     @property
     def last_position(self) -> int:
@@ -139,6 +142,21 @@ class Journal:
         self._changed(event.stream)
         self._publish(entries)
         return entries
+
+    def rewritten(self, stream: Stream) -> int:
+        """Return the number of the newest change of bars that a stream had; 0 without any."""
+        return self._changes.get(stream, 0)
+
+    @property
+    def shadows(self) -> ShadowBook:
+        """What challengers decided."""
+        if self._shadows is None:
+            self._shadows = ShadowBook(self._db, self._streams, self._deliveries, self.epoch)
+        return self._shadows
+
+    def shadows_after(self, position: int, limit: int) -> list[Entry]:
+        """Return at most `limit` shadows after `position` in their own order, oldest first."""
+        return self.shadows.after(position, limit)
 
     def bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
@@ -248,6 +266,10 @@ class Journal:
         """Return all streams that anything is known of."""
         return list(self._streams)
 
+    def reader(self) -> JournalReader:
+        """Open it once more, to be read in another thread and closed there."""
+        return open_reader(self._db.path.parent)
+
     def checkpoint(self) -> None:
         """Tidy up the file; may run in another thread, beside everything else."""
         self._db.checkpoint()
@@ -274,6 +296,8 @@ class Journal:
         with suppress(JournalError):
             self.settle()
         self.outcomes.close()
+        if self._shadows is not None:
+            self._shadows.close()
         self._db.close()
 
     # --- inside

@@ -76,6 +76,11 @@ class Look:
         with self._believed():
             return [_outcome(row) for row in self._asked.rows(sql, values)]
 
+    def shadow(self, row: tuple[Any, ...]) -> Entry:
+        """Return the shadow of a row; raises JournalError when that is damaged."""
+        with self._believed():
+            return _shadow(row)
+
     def newest_bars(self, stream: int, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first; checked like entries.
 

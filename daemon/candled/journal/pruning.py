@@ -2,7 +2,8 @@
 
 A decision goes when its bar is old, every configured sink has delivered it, and no revision of a
 recent bar can touch it. It goes with all that its stream has before it, so that what is left of a
-stream's signals has no hole. A bar goes when it is old and no decision that is left rests on it.
+stream's signals has no hole. What challengers decided goes by age alone. A bar goes when it is old
+and no decision that is left rests on it.
 
 Made for another thread: it has a connection of its own, and a commit waits for one short step at
 most. A step that a crash undoes is done again.
@@ -75,6 +76,9 @@ class Pruner:
             if gone:
                 self._remove_decisions(gone)
                 return len(gone)
+            if shadows := self._rows(statements.FIRST_SHADOWS, key, cut, STEP):
+                self._remove_shadows(shadows)
+                return len(shadows)
             return self._remove_bars(stream, cut, rule.history_of(stream))
 
     def _cut(self, key: int, keep_ms: int) -> int | None:
@@ -102,6 +106,11 @@ class Pruner:
                 "DELETE FROM decisions WHERE position = ?", [(p,) for p in positions]
             )
             self._db.pruned = newest
+
+    def _remove_shadows(self, positions: Sequence[tuple[int]]) -> None:
+        with self._db.turn, told(self._db.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("DELETE FROM shadows WHERE position = ?", positions)
 
     def _remove_bars(self, stream: Stream, cut: int, history: int) -> int:
         """Remove a stream's first bars: before `cut`, and not among what a decision rests on."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ from candled.journal.database import (
 )
 from candled.journal.looking import Look
 from candled.journal.rows import bars_of
-from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SUMMED_SINCE
+from candled.journal.schema import OUTCOMES_SINCE, REFUSED_SINCE, SHADOWS_SINCE, SUMMED_SINCE
 from candled.ports import Entry
 
 _ALL = -1  # of SQLite's LIMIT
@@ -152,14 +153,17 @@ class JournalReader:
 
     def closes(self, stream: Stream, count: int) -> list[tuple[int, float]]:
         """Return open time (UTC ms) and close of at most `count` newest bars, oldest first."""
-        bars = self._look().newest_bars(self._key(stream), count)
+        bars = self.newest_bars(stream, count)
         return list(zip(bars.open_time.tolist(), bars.close.tolist(), strict=True))
 
-    def outcomes(self, stream: Stream) -> list[Outcome]:
-        """Return what became of a stream's signals, challengers' too, oldest first."""
+    def outcomes(self, stream: Stream, since: int = _EVER) -> list[Outcome]:
+        """Return what became of a stream's signals, challengers' too, oldest first.
+
+        Of those about bars that open at `since` (UTC ms) or later.
+        """
         if self._version() < OUTCOMES_SINCE:
             return []
-        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), _EVER))
+        return self._look().outcomes(statements.OUTCOMES_SINCE, (self._key(stream), since))
 
     def refused(self) -> list[Refused]:
         """Return what sinks gave up for good, by sink and position."""
@@ -168,13 +172,26 @@ class JournalReader:
         rows = self.rows("SELECT sink, position, reason, at FROM refused ORDER BY sink, position")
         return [Refused(*row) for row in rows]
 
+    def shadows(self, stream: Stream) -> list[Entry]:
+        """Return all that challengers decided about a stream, by bar; see `Kind` for whose."""
+        if self._version() < SHADOWS_SINCE:
+            return []
+        return self._look().shadows(statements.SHADOWS_OF_STREAM, (self._key(stream),))
+
+    def shadows_after(self, position: int, limit: int) -> list[Entry]:
+        """Return at most `limit` shadows after `position` in their own order, oldest first."""
+        if self._version() < SHADOWS_SINCE:
+            return []
+        return self._look().shadows(statements.SHADOWS_AFTER, (position, limit))
+
     def bars(self, stream: Stream) -> Bars:
         """Return all bars of a stream, oldest first."""
-        return self._look().newest_bars(self._key(stream), _ALL)
+        return self.newest_bars(stream, _ALL)
 
     def newest_bars(self, stream: Stream, count: int) -> Bars:
         """Return the newest `count` bars of a stream, oldest first."""
-        return self._look().newest_bars(self._key(stream), count)
+        with self._one_moment():
+            return self._look().newest_bars(self._key(stream), count)
 
     def newest_answered(self, stream: Stream, count: int) -> list[int]:
         """Return the open times (UTC ms) of the newest `count` bars that a model answered about.
@@ -213,6 +230,18 @@ class JournalReader:
         if self._still and _log_of(self.path).exists():
             raise JournalUnavailableError(f"{self.path}: a daemon began to use it; look again")
         return rows
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Let several questions be about the same state of the file.
+
+        Bars are compared with decisions: one that is stored between two questions is not missing.
+        """
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def _look(self) -> Look:
         return Look(self, summed=self._version() >= SUMMED_SINCE)

@@ -87,6 +87,21 @@ def outcome_of(text: str) -> Outcome:
     return msgspec.json.decode(text, type=Outcome)
 
 
+def shadow_row(stream: int, entry: Entry) -> tuple[Cell, ...]:
+    """Return the row of an entry in the table of shadows; `stream` is its stream's key."""
+    decision = entry.decision
+    cells = (
+        entry.position,
+        stream,
+        decision.bar_open,
+        decision.id,
+        decision.side.value,
+        entry.seq,
+        msgspec.json.encode(entry).decode(),
+    )
+    return (*cells, row_sum(*cells))
+
+
 def entry_of(text: str) -> Entry:
     """Build an entry from its JSON; raises msgspec.DecodeError."""
     return msgspec.json.decode(text, type=Entry)

@@ -113,7 +113,17 @@ SET_STREAM: Final = (
 SET_META: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?, row_sum(?1, ?2))"
 SET_EPOCH: Final = "INSERT OR REPLACE INTO meta VALUES ('epoch', ?, row_sum('epoch', ?1))"
 
+INSERT_SHADOW: Final = "INSERT INTO shadows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SHADOWS_AFTER: Final = f"{_SHADOWS} position > ? ORDER BY position LIMIT ?"
+SHADOWS_OF_STREAM: Final = f"{_SHADOWS} stream = ? ORDER BY bar_open, position"
+SHADOWS_BACK: Final = f"{_SHADOWS} stream = ? AND position > ? ORDER BY bar_open DESC"
+
 #: What pruning asks.
+#: The newest one stays: positions go on from there.
+FIRST_SHADOWS: Final = (
+    "SELECT position FROM shadows WHERE stream = ? AND bar_open < ?"
+    " AND position < (SELECT max(position) FROM shadows) ORDER BY bar_open LIMIT ?"
+)
 SET_PRUNED: Final = "INSERT OR REPLACE INTO meta VALUES ('pruned', ?, row_sum('pruned', ?1))"
 NTH_NEWEST_BAR: Final = (
     "SELECT open_time FROM bars WHERE stream = ? ORDER BY open_time DESC LIMIT 1 OFFSET ?"

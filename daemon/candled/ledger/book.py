@@ -1,7 +1,7 @@
 """One stream in the ledger: which signals wait for which bar, and the records of its models. Pure.
 
 A horizon is counted in bars that are there, as labels count it, not in time. Bars are counted as
-they are decided; where one may have come otherwise, what waits is looked at anew.
+they are decided; where one came otherwise, the ledger takes the stream up anew.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Book:
     """Of whom that is not in the journal yet."""
     counted: int = 0
     next_due: int = 0
-    _expected: int | None = None
-    """When the bar after the newest one opens, if none is left out."""
+    _newest: int | None = None
+    """When the newest bar opens, if it is one that was counted."""
     _tracks: dict[Who, Track] = field(default_factory=dict)
 
     @property
@@ -83,15 +83,7 @@ class Book:
         if decision.revision:
             return
         self.counted += 1
-        if decision.bar_open != self._expected:
-            self.look_anew()
-        self._expected = decision.bar_close
-
-    def look_anew(self) -> None:
-        """Have all that waits looked at: bars may have come that were not counted."""
-        self.next_due = 0
-        for waiting in self.pending.values():
-            waiting.due = 0
+        self._newest = decision.bar_open
 
     def await_outcome(
         self, decision: Decision, target: Target | None, *, shadow: bool = False
@@ -100,7 +92,7 @@ class Book:
         if target is None or not can_resolve(target) or decision.id in self.pending:
             return
         waiting = _pending(decision, target, shadow=shadow)
-        if decision.bar_close == self._expected:  # of the newest bar: none of its horizon is there
+        if decision.bar_open == self._newest:  # none of its horizon is there
             waiting.due = self.counted + target.lookahead_bars
         self.pending[decision.id] = waiting
         self._note_due()
@@ -149,17 +141,12 @@ class Book:
     def forget_pending(self) -> None:
         """Let no signal wait any more; those that do from now on are looked at first."""
         self.pending.clear()
-        self._expected = None
+        self._newest = None
         self._tracks.clear()
 
     def _note_due(self) -> None:
         self.next_due = min((waiting.due for waiting in self.pending.values()), default=0)
         self._tracks.clear()
-
-    def waiting_for(self, bar_open: int) -> list[Pending]:
-        """Return the signals about a bar that wait, to be corrected."""
-        self._tracks.clear()
-        return [waiting for waiting in self.pending.values() if waiting.bar_open == bar_open]
 
     def add(self, outcome: Outcome) -> bool:
         """Take an outcome into its record; False where that is not the next one."""

@@ -144,8 +144,6 @@ class Ledger:
         if book.champion not in (None, Who.of(decision)):
             self._stale[decision.stream] = None  # the record of another model is wanted
         book.follow(decision)
-        if decision.revision:
-            self._correct(book, book.waiting_for(decision.bar_open))
         if entry.seq is not None:
             self._await(book, entry)
         return book if book.may_be_due else None
@@ -164,12 +162,11 @@ class Ledger:
         target = self._targets.get(decision.model_digest) or decision.target
         book.await_outcome(decision, target, shadow=shadow)
 
-    def _correct(self, book: Book, pending: Iterable[Pending]) -> None:
-        """Note which of a stream's signals have been taken back."""
-        for waiting in pending:
-            waiting.taken_back = not waiting.shadow and self._journal.outcomes.taken_back(
-                book.stream, waiting.bar_open, waiting.revision, waiting.side.value
-            )
+    def _correct(self, book: Book, waiting: Pending) -> None:
+        """Note whether a signal has been taken back."""
+        waiting.taken_back = not waiting.shadow and self._journal.outcomes.taken_back(
+            book.stream, waiting.bar_open, waiting.revision, waiting.side.value
+        )
 
     def _book(self, stream: Stream) -> Book:
         return self._books.setdefault(stream, Book(stream, self._settings))
@@ -190,7 +187,7 @@ class Ledger:
             await asyncio.sleep(0)
 
     def _settled(self, book: Book, waiting: Pending) -> Outcome | None:
-        self._correct(book, [waiting])
+        self._correct(book, waiting)
         count = waiting.target.lookahead_bars + 1
         bars = self._journal.outcomes.ahead(book.stream, waiting.bar_open, count)
         return book.settle(waiting, bars)
@@ -219,12 +216,14 @@ class Ledger:
     # --- taking up
 
     async def _take_up(self, stream: Stream, board: HealthBoard) -> None:
-        """Bring a stream's book to what the journal says: signals without outcome, and records."""
+        """Bring a stream's book to what the journal says: signals without outcome, and records.
+
+        All that waits is looked at once, whether or not it is due: it may have been taken back.
+        """
         book = self._book(stream)
         book.forget_pending()
         await self._take_up_signals(book)
         await self._take_up_shadows(book)
-        self._correct(book, book.pending.values())
         book.begin_records(await self._records(stream))
         self._judge(book, board)
 

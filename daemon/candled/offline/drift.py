@@ -31,10 +31,10 @@ def drift_of(config: Path, state: Path | None, *, as_json: bool) -> str:
     Raises:
         ConfigError, FileNotFoundError, JournalError: what cannot be read.
     """
-    from candled.compose import load_lanes
     from candled.config import load_config
     from candled.driftwatch import Drifts, newest_rows
     from candled.journal import open_reader
+    from candled.lineup import load_lanes
 
     loaded = load_config(config)
     lanes = load_lanes(loaded, config)

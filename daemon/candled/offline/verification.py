@@ -148,13 +148,14 @@ def _final(candles: Sequence[str], config: Path) -> dict[Stream, Bars]:
 
 def _lanes(config: Config, source: Path, bundles: Sequence[Path]) -> list[Lane]:
     """Return the configured lanes, and what they would be with each of the further bundles."""
-    from candled.compose import load_lanes
+    from candled.lineup import load_lanes
 
     lanes = load_lanes(config, source)
     for path in bundles:
         interval = load_bundle(path).manifest.interval
+        alone = {"challenger": None, "challenger_policy": None}
         streams = [
-            part.model_copy(update={"bundle": path, "any_symbol": True})
+            part.model_copy(update={"bundle": path, "any_symbol": True, **alone})
             for part in config.streams
             if part.interval == interval
         ]

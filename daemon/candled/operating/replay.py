@@ -15,13 +15,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from candled.compose import load_lanes
 from candled.config import Config, load_config
 from candled.core.bar import Bars, Interval, Stream, iso
 from candled.core.decision import Decision
 from candled.core.engine import Lane
 from candled.errors import Exit
 from candled.journal import open_reader
+from candled.lineup import load_lanes
 from candled.offline.files import candles_of
 from candled.offline.replay import decided_from
 from candled.operating.rehearsal import ReplayError, Stage, play, staged

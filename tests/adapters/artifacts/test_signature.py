@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from candled.compose import load_lanes
 from candled.config import ConfigError, load_config
+from candled.lineup import load_lanes
 from candled.outlets import mqtt_settings
 from candled_adapters.artifacts.bundle import load_bundle, write_bundle
 from candled_adapters.artifacts.manifest import BundleError

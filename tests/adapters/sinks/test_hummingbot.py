@@ -143,8 +143,23 @@ def test_the_target_is_a_fraction_and_left_out_where_none_is_known():
     bot, clock = Controller("BTC-USDT"), FixedClock(WELL.now_ms)
     bot.hear(message(PAIR, "b", word(AT, WELL), clock, None).payload)
     assert bot.volatility_factor == 0.006
-    bot.hear(message(replace(PAIR, target=None), "b", word(AT, WELL), clock, None).payload)
+    aimless = replace(AT, decision=replace(AT.decision, target=None))
+    nothing = replace(PAIR, target=None)
+    bot.hear(message(nothing, "b", word(aimless, WELL), clock, None).payload)
     assert bot.volatility_factor == 0.01
+
+
+def test_the_target_is_that_of_the_model_that_decided():
+    """After a reload it is the new one's; before anything is decided, that of the start."""
+    clock, other = FixedClock(WELL.now_ms), Target(lookahead_bars=5, profit_pct=1.2, stop_pct=0.4)
+    later = replace(AT, decision=replace(AT.decision, target=other))
+    for entry, circumstances, wanted in (
+        (later, WELL, 0.012),
+        (later, replace(WELL, stream=None), 0.012),
+        (None, WELL, 0.006),
+    ):
+        said = json.loads(message(PAIR, "b", word(entry, circumstances), clock, None).payload)
+        assert said["target_pct"] == wanted
 
 
 def test_a_word_is_kept_for_who_is_away_until_its_time_is_over():

@@ -73,7 +73,7 @@ def test_a_message_of_any_length_comes_back_from_its_frames():
         assert all(len(frame) <= FRAME + HEAD for frame in frames)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.integers(0, 300_000), st.integers(-400_000, -1)), max_size=25))
 def test_messages_arrive_whole_and_in_order_and_little_is_kept(steps: list[int]):
     """A positive step tells so many bytes, a negative one is what the other side takes."""

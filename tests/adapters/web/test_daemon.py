@@ -17,11 +17,12 @@ from websockets.asyncio.client import connect
 
 from adapters.web.rig import Onlooker, ask
 from brokers import mosquitto, needs_mosquitto
-from candled.compose import load_lanes
 from candled.config import ConfigError, load_config
 from candled.core.bar import Interval, Stream
 from candled.core.decision import Target
 from candled.journal import open_reader
+from candled.lineup import load_lanes
+from candled.offline.drift import drift_of
 from candled_adapters.simulator.generator import generate_many
 from candled_adapters.simulator.server import Simulator
 from candled_adapters.web import shapes
@@ -143,17 +144,11 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
                 assert any(isinstance(m, shapes.Lines) for m in looking.heard)
             await waits(running)
             await asyncio.wait_for(played.finished.wait(), 30)
-            opens.clear()
-            async with asyncio.timeout(20):
-                opens = set()
-                while len(opens) < 60:
-                    said = await ask(running.port, "/api/stream/venue/BTCUSDT/1h?bars=2000")
-                    history = msgspec.json.decode(said.body, type=shapes.History)
-                    opens = {d.bar_open for d in history.decisions}
-                    await asyncio.sleep(0.05)
+            history = await settled(running, tmp_path / "state")
             overview = await running.overview()
             compare(tmp_path / "state", history, overview)
             check_card(overview)
+            await drift_shown(running, tmp_path / "config.toml")
             assert overview.ready
             assert {sink.name: sink.behind for sink in overview.service.sinks} == {
                 "mqtt": 0,
@@ -167,6 +162,38 @@ def test_what_a_daemon_shows_is_what_it_decided(tmp_path: Path):
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(asyncio.wait_for(go(broker.port), 110))
+
+
+async def settled(running: Daemon, state: Path) -> shapes.History:
+    """Return a history that holds all bars, and all outcomes that the journal has."""
+    for _ in range(400):
+        said = await ask(running.port, "/api/stream/venue/BTCUSDT/1h?bars=2000")
+        history = msgspec.json.decode(said.body, type=shapes.History)
+        with open_reader(state) as journal:
+            resolved = [outcome.id for outcome in journal.outcomes(BTC)]
+        told = [outcome.id for outcome in history.outcomes]
+        if len(history.decisions) == 60 and told and told == resolved:
+            return history
+        await asyncio.sleep(0.05)
+    raise AssertionError(history)
+
+
+async def drift_shown(running: Daemon, config: Path) -> None:
+    """Return once what is shown of drift is what the journal alone says of it."""
+    known = {one["stream"]: one for one in json.loads(drift_of(config, None, as_json=True))}
+    for stream in STREAMS:
+        wanted = known[stream.path]
+        assert wanted["rows"] == 60
+        async with asyncio.timeout(20):
+            shown = None
+            while shown is None or shown.rows < wanted["rows"]:
+                lines = (await running.overview()).lines
+                shown = next(line.drift for line in lines if line.stream == stream.path)
+                await asyncio.sleep(0.05)
+        names = ("psi_median", "moved_share", "outside_share", "psi_answers")
+        assert [getattr(shown, name) for name in names] == [wanted[name] for name in names]
+        assert list(shown.worst) == [(one["name"], one["psi"]) for one in wanted["worst"]]
+        assert len(shown.worst) == 10
 
 
 def compare(state: Path, history: shapes.History, overview: shapes.Overview) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -37,13 +38,26 @@ def line(shown: View, stream: Stream) -> shapes.Line:
     return msgspec.json.decode(shown.line(stream), type=shapes.Line)
 
 
-steps = st.lists(
-    st.tuples(st.sampled_from(STREAMS), st.sampled_from(SIDES), st.none() | st.integers(0, 6)),
-    max_size=160,
+Step = tuple[Stream, Side, int | None]  # of which stream, what, and how many bars back
+
+
+def long_script(seed: int, length: int) -> list[Step]:
+    """Return a script in which signals are often taken back, and windows are full."""
+    chance = random.Random(seed)
+    return [
+        (chance.choice(STREAMS), chance.choice(SIDES), chance.choice([None, None, None, 0, 0, 5]))
+        for _ in range(length)
+    ]
+
+
+step = st.tuples(st.sampled_from(STREAMS), st.sampled_from(SIDES), st.none() | st.integers(0, 6))
+steps = st.one_of(
+    st.lists(step, max_size=12),
+    st.builds(long_script, st.integers(0, 2**32), st.sampled_from((20, 80, 300))),
 )
 
 
-def journal(script: list[tuple[Stream, Side, int | None]]) -> list[Entry]:
+def journal(script: list[Step]) -> list[Entry]:
     """Return the entries of a script: new bars, and corrections of one of the newest bars."""
     decisions, entries = Decisions(), []
     newest: dict[Stream, dict[int, Entry]] = {stream: {} for stream in STREAMS}
@@ -76,7 +90,7 @@ def expected(entries: list[Entry], stream: Stream) -> dict[str, object]:
     }
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(steps, st.data())
 def test_a_view_that_began_anywhere_shows_what_one_that_saw_all_would(script, data: st.DataObject):
     """Whatever it began from, was filled with late, or rendered in between, the end is the same."""
@@ -181,3 +195,43 @@ def test_a_line_is_rendered_once_until_something_changes():
     shown.apply([decisions.make(Side.FLAT, BTC)])
     assert shown.is_stale(BTC)
     assert shown.line(BTC) is not first
+
+
+def test_a_signal_that_a_correction_takes_back_is_shown_as_such():
+    """Until another one comes; a correction that keeps the side takes nothing back."""
+    shown, decisions = view(), Decisions()
+    first = decisions.make(Side.LONG, BTC)
+    shown.apply([first, decisions.make(Side.FLAT, BTC)])
+    assert not line(shown, BTC).signal_taken_back
+    kept = decisions.correct(first, Side.LONG)
+    shown.apply([kept])
+    assert not line(shown, BTC).signal_taken_back
+    taken = decisions.correct(kept, Side.FLAT)
+    shown.apply([taken])
+    said = line(shown, BTC)
+    assert said.signal_taken_back
+    assert said.signal is not None
+    assert (said.signal.id, said.decided and said.decided.side) == (first.decision.id, "flat")
+    again = decisions.correct(taken, Side.SHORT)
+    shown.apply([again])
+    said = line(shown, BTC)
+    assert not said.signal_taken_back
+    assert said.signal is not None
+    assert (said.signal.side, said.signal.seq) == ("short", 2)
+
+
+def test_sixty_closes_are_shown_and_a_revised_one_in_its_place():
+    """The oldest go; one that was revised keeps its place."""
+    shown, decisions = view(), Decisions()
+    entries = decisions.some(100, Side.FLAT, BTC)
+    priced = [
+        replace(e, decision=replace(e.decision, price=float(n))) for n, e in enumerate(entries)
+    ]
+    shown.apply(priced)
+    assert line(shown, BTC).closes == tuple(map(float, range(40, 100)))
+    shown.apply([decisions.correct(priced[70], Side.LONG)])
+    assert line(shown, BTC).closes == (
+        *map(float, range(40, 70)),
+        71.0,
+        *map(float, range(71, 100)),
+    )
