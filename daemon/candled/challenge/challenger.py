@@ -23,7 +23,7 @@ from candled.journal import Journal, JournalError, JournalUnavailableError
 from candled.ports import Clock, Entry, HealthBoard, Outbox, ShadowOutbox
 
 #: Entries that are looked at before others may work again.
-AT_ONCE: Final = 16
+AT_ONCE: Final = 8
 _RETRY_S: Final = 1.0
 
 #: Tells shadows to whom it may concern, until cancelled.
