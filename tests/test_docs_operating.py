@@ -27,6 +27,9 @@ BLOCK = re.compile(r"```sh\n(?P<command>[^\n]*)\n```\n```text\n(?P<said>.*?)```"
 ALONE = re.compile(r"<!-- (.*?) -->")
 WIDTH = 200
 MORE = " ..."
+#: What nobody can foresee of a line: why a signal may not be acted on, and how a stream's record
+#: and drift are by then.
+UNSURE = re.compile(r"(bar TIME:|^binance/\S+ (?:live|TIME)) (?!SIDE).*")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def open_places(text: str) -> list[str]:
     text = re.sub(r"\b(?:long|short|flat|none)\b", "SIDE", text)
     text = re.sub(r"Ranging|Trending Up|Trending Down", "REGIME", text)
     text = re.sub(r",? ?(?:wick|gap|flat run|zero volume),", ",", text)
-    return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line.strip()]
+    lines = [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line.strip()]
+    return [re.sub(UNSURE, r"\1 ...", line) for line in lines]
 
 
 def broker_dies(world: World) -> None:

@@ -126,6 +126,13 @@ def test_the_reader_of_documents_finds_and_refuses():
     assert words_of("log --json | jq .id") == ["log", "--json"]
 
 
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_link_within_the_documents_leads_somewhere(file: Path):
+    """To a file that is there."""
+    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", file.read_text())
+    assert [target for target in targets if not (file.parent / target).exists()] == []
+
+
 # --- configuration
 
 

@@ -21,6 +21,7 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.NOVELTY: "too unlike the training data",
     Reason.REGIME: "against the regime",
     Reason.COOLDOWN: "cooling down",
+    Reason.EXPIRED: "the model is too old",
 }
 COLOURS: Final = {Side.LONG: "green", Side.SHORT: "red", Side.NO_DECISION: "yellow"}
 
