@@ -244,6 +244,9 @@ def test_a_reload_that_finds_nothing_new_changes_nothing(tmp_path: Path):
             assert (said.done, said.changed) == (True, ())
             assert house.service._engine is engine
             assert house.told == []
+            for _ in range(3):  # as long as some more would take
+                await asyncio.to_thread(load_lanes, house.present.config, house.file)
+            assert house.swaps == 1
 
     asyncio.run(body())
 
@@ -376,6 +379,29 @@ def _problems(file: Path) -> list[str]:
 
 def _only_for_the_running(said: Reloaded) -> set[str]:
     return {text for text in said.problems if "is not what the daemon runs with" in text}
+
+
+def test_a_good_model_is_not_taken_over_beside_a_key_that_needs_a_restart(tmp_path: Path):
+    """All or nothing."""
+
+    async def body() -> None:
+        async with running(tmp_path, [history(BTC)]) as house:
+            await until(lambda: len(house.journal.bars(BTC, HISTORY)) == HISTORY)
+            engine = house.service._engine
+            house.other_model()
+            house.write(":9", ":8")
+            said = await house.reload()
+            assert not said.done
+            assert [text.split(":")[0] for text in said.problems] == [
+                "mqtt.url",
+                "exchanges.binance.ws_url",
+            ]
+            assert house.service._engine is engine
+            house.write()
+            assert (await house.reload()).done
+            assert house.service._engine is not engine
+
+    asyncio.run(body())
 
 
 def test_a_remark_does_not_degrade_the_service(tmp_path: Path):
