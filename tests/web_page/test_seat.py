@@ -336,6 +336,7 @@ def test_hundreds_of_streams_are_all_there_and_only_what_changed_is_drawn(browse
             await shown.until("document.querySelectorAll('#rows .row').length === 300")
             await shown.until(says("#count-streams", "300"))
             await shown.run("eyes.touching()")
+            await shown.run("window.card = document.querySelector('#models .card')")
             stream = made.streams[0]
             house.outbox.add(entry := made.step(stream)[0])
             await shown.until(
@@ -343,6 +344,7 @@ def test_hundreds_of_streams_are_all_there_and_only_what_changed_is_drawn(browse
             )
             await shown.until("eyes.touched().length > 0")
             assert set(await shown.run("eyes.touched()")) == {stream.path}
+            assert await shown.run("window.card.isConnected")
 
     asyncio.run(run())
 
