@@ -6,12 +6,10 @@ there. Nothing is decided here.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
 import time
-from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -19,12 +17,12 @@ from typing import Final
 from candled.config import load_config
 from candled.core.text import visible
 from candled.errors import Exit
+from candled.journal.holder import ELSEWHERE, holder
 from candled.reloaded import Reloaded, find
 
 _PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.02
 _LINES: Final = "\n"
-_PROC: Final = Path("/proc")
 
 
 class _Answer(IntEnum):
@@ -43,6 +41,10 @@ def ask_reload(path: Path, patience_s: float = _PATIENCE_S) -> int:
     process = holder(folder)
     if process is None:
         return _say(f"no daemon runs on {folder}; start it with `candled run`", _Answer.NONE)
+    if process == ELSEWHERE:
+        return _say(
+            f"the daemon on {folder} is out of reach: send SIGHUP where it runs", _Answer.NONE
+        )
     since = time.monotonic_ns()
     try:
         os.kill(process, signal.SIGHUP)
@@ -51,41 +53,6 @@ def ask_reload(path: Path, patience_s: float = _PATIENCE_S) -> int:
     except ProcessLookupError:
         return _say(f"process {process} has just ended", _Answer.NONE)
     return _told(_answer(folder, process, since, patience_s), process)
-
-
-def holder(folder: Path) -> int | None:
-    """Return the process that holds the lock of a state folder; None when nobody does.
-
-    The number in the file is believed only of a process that has the file open: where the holder
-    lives in a container, its number may be anybody's here.
-    """
-    try:
-        with (folder / "lock").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                said = lock.read(20).strip()
-            else:
-                return None
-    except OSError:
-        return None
-    return int(said) if said.isdecimal() and _has_open(int(said), folder / "lock") else None
-
-
-def _has_open(process: int, file: Path) -> bool:
-    handles = _PROC / str(process) / "fd"
-    if not _PROC.is_dir():
-        return True  # no such thing on this system
-    with suppress(OSError):
-        return any(_is_same(handle, file) for handle in handles.iterdir())
-    return handles.parent.exists()  # another user's: the signal will tell
-
-
-def _is_same(handle: Path, file: Path) -> bool:
-    try:
-        return handle.samefile(file)
-    except OSError:
-        return False
 
 
 def _answer(folder: Path, process: int, since_ns: int, patience_s: float) -> Reloaded | None:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Final
 
 _LOCKS: Final = Path("/proc/locks")
-_UNKNOWN: Final = 0
+#: The number of a process that cannot be had, as of one in another container.
+ELSEWHERE: Final = 0
 _PARTS: Final = 6  # number, kind, mode, access, process, device:inode
 
 
 def holder(folder: Path, locks: Path = _LOCKS) -> int | None:
     """Return the process that uses the journal in `folder`; None when nobody does.
 
-    0 when somebody does whose number cannot be had. Where the system has no list of its locks, ours
-    is tried for an instant.
+    `ELSEWHERE` when somebody does whose number cannot be had. Where the system has no list of its
+    locks, ours is tried for an instant.
     """
     file = folder / "lock"
     try:
@@ -25,11 +26,11 @@ def holder(folder: Path, locks: Path = _LOCKS) -> int | None:
     try:
         lines = locks.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return _UNKNOWN if _is_taken(file) else None
+        return ELSEWHERE if _is_taken(file) else None
     for line in lines:
         parts = line.replace("-> ", "").split()
         if len(parts) >= _PARTS and parts[1] == "FLOCK" and _inode(parts[5]) == state.st_ino:
-            return int(parts[4]) if parts[4].isdecimal() else _UNKNOWN
+            return int(parts[4]) if parts[4].isdecimal() else ELSEWHERE
     return None
 
 
