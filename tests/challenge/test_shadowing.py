@@ -280,6 +280,19 @@ def test_a_challenger_that_comes_later_begins_later(life: Life):
     check_numbers(rivals.all())
 
 
+def test_who_begins_while_others_are_behind_decides_nothing_older(life: Life):
+    """They make up for what they missed; it does not."""
+    first, second = CHALLENGERS
+    rivals = Rivals(life, [first])
+    life.tell(life.live(6))
+    rivals.lanes = [first, second]
+    rivals.restart()
+    life.tell(life.live(2))
+    rivals.work()
+    assert len(rivals.shadows(BTC)) == 8
+    assert len(rivals.shadows(ETH)) == 2
+
+
 def test_what_is_revised_changes_what_comes_and_not_what_was_said(life: Life):
     """Shadows have no corrections; those that follow rest on the bars as they are then."""
     rivals = Rivals(life)
