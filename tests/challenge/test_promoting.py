@@ -123,6 +123,13 @@ def test_what_comes_out_says_what_is_meant_and_leaves_the_rest(made: tuple[str, 
         assert after == text
 
 
+def test_a_comment_behind_the_challengers_policy_stays():
+    """It is about what follows, be that the end."""
+    policy = "[streams.challenger_policy]\nthreshold = 0.5\n\n# the end\n"
+    after = promote('[[streams]]\nbundle = "a"\nchallenger = "b"\n' + policy, [0])
+    assert after == '[[streams]]\nbundle = "b"\npolicy = {threshold = 0.5}\n\n# the end\n'
+
+
 def test_the_bundles_comment_stays_and_the_challengers_goes():
     """What stood beside the champion's bundle stands beside the new one."""
     before = """\

@@ -12,11 +12,13 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Table
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
@@ -67,6 +69,16 @@ def _in_place(part: Any, policy: Callable[[Any], Any]) -> None:  # noqa: ANN401 
     if "policy" in part:
         del part["policy"]
     part["policy"] = policy(own)
+    for remark in _remarks_after(own):
+        part.add(remark)
+
+
+def _remarks_after(table: Any) -> list[Any]:  # noqa: ANN401 - TOML, of two libraries
+    """Return the comments and blank lines behind a table's last key, which are about the next."""
+    if not isinstance(table, Table):
+        return []
+    found = takewhile(lambda item: item[0] is None, reversed(table.value.body))
+    return [item for _, item in found][::-1]
 
 
 def _inline(table: Any) -> Any:  # noqa: ANN401 - a table of tomlkit's
