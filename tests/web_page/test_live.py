@@ -320,6 +320,8 @@ def test_a_page_that_was_cut_off_says_so_and_catches_up_by_itself(browser):
         await shown.until(PAST)
         assert await shown.run(says("#past", "Connection lost, showing", "old"))
         assert await shown.run(says("#state", "connection lost"))
+        wait_ms = app("(app.link.tries = 30, app.link.closed(), app.link.next - Date.now())")
+        assert 1_000 < await shown.run(wait_ms) < 4_000  # however long it has been away
         async with served(house.world, port):
             await shown.until(f"!({PAST})")
             await shown.until(says("#state", "online"))
@@ -386,9 +388,19 @@ def test_silence_is_told_from_calm(browser):
             began = asyncio.get_running_loop().time()
             await shown.until(PAST)
             assert 1.5 < asyncio.get_running_loop().time() - began < 5.5
+            await try_now(shown, proxy)
             proxy.weather = FAIR
             await shown.until(f"!({PAST})")
             assert serious(shown) == []
+
+    async def try_now(shown: Page, proxy: Proxy) -> None:
+        """Give up a silent connection for another, which is then waited for."""
+        accepted = proxy.accepted
+        for _ in range(3):
+            await shown.run("document.querySelector('#past-now').click()")
+        await shown.until(says("#past-next", "Connecting"))
+        assert await shown.run(app("app.link.socket.readyState")) == 0
+        assert proxy.accepted == accepted + 1
 
     asyncio.run(run())
 

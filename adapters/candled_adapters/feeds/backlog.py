@@ -38,6 +38,8 @@ class Patience:
     """Retries grow from the first to this."""
     buffer: int = 2_000
     """Pushed bars kept for each stream while history is read."""
+    answer_s: float = 1.0
+    """REST may take so long to bring a bar that is due, until that is told."""
     fallback_s: float = 5.0
     """Without a subscription for so long, REST is asked for what should be pushed."""
     audit_s: float = 5.0

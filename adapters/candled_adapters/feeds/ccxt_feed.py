@@ -80,6 +80,7 @@ class CcxtFeed:
             machines,
             emit,
             questions=self._settings.questions,
+            answer_s=patience.answer_s,
         )
         self._session = session
         try:

@@ -120,7 +120,7 @@ class Continuity:
         events = self._told(steps, moment)
         refused = any(map(_is_refusal, steps))
         if not self._caught_up or self._asking.under_way:
-            return events
+            return events + ([] if refused else self._relieved(moment))
         if self._order.holds or refused:
             self._asking.hurry(moment.local_s)
         if self._order.holds:
@@ -175,7 +175,23 @@ class Continuity:
         self._asking.under_way = False
         if unknown:
             return self._stop(Hazard.UNKNOWN_STREAM, reason, moment)
+        if self._has_all(moment):
+            self._asking.at_ease(moment.local_s)
+            return self._relieved(moment)
         return self._retry(reason, moment)
+
+    def unanswered(self, moment: Moment) -> list[FeedEvent]:
+        """Take note that REST takes long to answer: who waits for a due bar must be told so.
+
+        Where a venue is silently gone nothing else says so for a while. Where every bar comes by
+        REST, a moment's queue before it is no news.
+        """
+        well = self.state in (StreamState.LIVE, StreamState.DEGRADED)
+        due = self._due_ms <= moment.venue_ms and self._asking.under_way
+        if not (well and due and self._nature.closing is Closing.FLAG):
+            return []
+        reason = f"{self._order.waiting()}; REST was asked and does not answer"
+        return self._standing.settle(StreamState.HOLDING, reason)
 
     def audited(self, rows: Rows, moment: Moment) -> list[FeedEvent]:
         """Take REST's answer to the audit's question; return what it settles."""
@@ -385,6 +401,16 @@ class Continuity:
         self._asking.at_s = None
         lifts = "connection" if self._up else None
         return self._standing.settle(StreamState.LIVE, "", lifts=lifts)
+
+    def _relieved(self, moment: Moment) -> list[FeedEvent]:
+        """Be live again when the push has come that REST was asked for, whatever REST will say."""
+        held = self.state is StreamState.HOLDING
+        return self._live() if held and self._has_all(moment) else []
+
+    def _has_all(self, moment: Moment) -> bool:
+        """Whether no bar is due, and none waits for one before it."""
+        waits = self._order.holds or self._due_ms <= moment.venue_ms
+        return self._caught_up and not waits
 
     def _retry(self, reason: str, moment: Moment) -> list[FeedEvent]:
         gathering = self._gathering

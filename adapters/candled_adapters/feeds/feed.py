@@ -79,6 +79,7 @@ class VenueFeed:
                 machines,
                 emit,
                 questions=settings.rest_concurrency,
+                answer_s=patience.answer_s,
             )
             try:
                 async with asyncio.TaskGroup() as tasks:

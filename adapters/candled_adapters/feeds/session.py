@@ -40,14 +40,19 @@ class Session:
         emit: Emit,
         *,
         questions: int,
+        answer_s: float = 1.0,
     ) -> None:
-        """Ask `rest` at most so many `questions` at once."""
+        """Ask `rest` at most so many `questions` at once.
+
+        One that takes longer than `answer_s` is told to the machine that asks.
+        """
         self.clock = clock
         self._exchange = exchange
         self._rest = rest
         self._machines = machines
         self._emit = emit
         self._slots = asyncio.Semaphore(questions)
+        self._answer_s = answer_s
         self._outgoing: list[FeedEvent] = []
         self._some = asyncio.Event()
         self._none = asyncio.Event()
@@ -163,11 +168,19 @@ class Session:
         The slot is held until the answer has been taken, and for the pages that follow at once:
         half a history for every stream would be a lot to keep.
         """
-        async with self._slots:
-            await self._ask(machine)
-            while machine.begin(self.moment(), self.clock):
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(self._answer_s, self._tell_slow, machine)
+        try:
+            async with self._slots:
                 await self._ask(machine)
+                while machine.begin(self.moment(), self.clock):
+                    await self._ask(machine)
+        finally:
+            slow.cancel()
         self.arm(machine)
+
+    def _tell_slow(self, machine: Continuity) -> None:
+        self.post(machine.unanswered(self.moment()))
 
     async def _ask(self, machine: Continuity) -> None:
         try:

@@ -23,7 +23,7 @@ from candled.ports import (
     StreamHealth,
     StreamState,
 )
-from candled_adapters.exchanges.dialect import Rows
+from candled_adapters.exchanges.dialect import Closing, Rows
 from candled_adapters.feeds.backlog import Nature, Patience, Read, Sightings
 from candled_adapters.feeds.continuity import Continuity
 from candled_adapters.feeds.pushed import Moment
@@ -489,6 +489,81 @@ def test_every_drop_is_told_with_its_reason():
     ]
 
 
+def overdue(closing: Closing = Closing.FLAG) -> tuple[Bench, Read]:
+    """Return a live stream whose bar is due, not pushed, and has just been asked for."""
+    bench = Bench(Resume(STREAM, 0, START + 9 * HOUR), Venue(), slot=10.5)
+    patience = Patience(buffer=20)
+    bench.machine = Continuity(
+        Resume(STREAM, 0, START + 9 * HOUR), Nature(PAGE, closing), bench.stats, patience
+    )
+    bench.connect()
+    bench.settle(0.5)
+    assert bench.machine.state is StreamState.LIVE
+    bench.clock.go(1800 + patience.grace_ms / 1000)
+    assert bench.machine.begin(bench.clock.moment(), bench.clock)
+    return bench, bench.machine.read(bench.clock.venue_ms)
+
+
+def dawdle(bench: Bench) -> None:
+    bench.events += bench.machine.unanswered(bench.clock.moment())
+
+
+def test_who_waits_for_a_bar_that_rest_is_silent_about_says_so_once():
+    """A due bar that REST takes long to bring holds the stream until its answer is there."""
+    bench, read = overdue()
+    dawdle(bench)
+    dawdle(bench)
+    assert bench.states[-2:] == [StreamState.LIVE, StreamState.HOLDING]
+    assert "bar of 2023-11-15T08:00:00Z; REST was asked" in bench.machine._standing.reason
+    rows = bench.venue.rows(read, bench.clock.venue_ms)
+    bench.events += bench.machine.answer(read, Rows(rows), bench.clock.moment())
+    assert bench.bars == [bar(10)]
+    assert bench.machine.state is StreamState.LIVE
+
+
+def test_a_push_ends_the_wait_for_rest_whatever_becomes_of_the_question():
+    """The late push makes the stream live; that REST then fails to answer is nobody's trouble."""
+    bench, _ = overdue()
+    dawdle(bench)
+    bench.push(bar(10))
+    assert bench.machine.state is StreamState.LIVE
+    bench.events += bench.machine.failed("timeout", bench.clock.moment())
+    assert bench.machine.state is StreamState.LIVE
+    assert not bench.machine.wants_rest
+    assert bench.bars == [bar(10)]
+
+
+def test_a_push_of_another_bar_ends_no_wait():
+    """As long as a bar is missing, what is pushed after it makes no stream live."""
+    bench, _ = overdue()
+    dawdle(bench)
+    bench.clock.go(3600)
+    bench.push(bar(11))
+    assert bench.machine.state is StreamState.HOLDING
+    bench.events += bench.machine.failed("timeout", bench.clock.moment())
+    assert bench.machine.state is StreamState.HOLDING
+    assert bench.machine.wants_rest
+    bench.settle(5)
+    assert bench.bars == [bar(10), bar(11)]
+    assert bench.machine.state is StreamState.LIVE
+
+
+def test_a_slow_answer_that_no_bar_waits_for_is_no_news():
+    """Where nothing is due, or every bar comes by REST, a question may take its time."""
+    calm = live()
+    calm.connect()  # anew: REST is asked whether anything was missed
+    assert calm.machine.begin(calm.clock.moment(), calm.clock)
+    dawdle(calm)
+    assert calm.machine.state is StreamState.LIVE
+    asking, _ = overdue(Closing.SUCCESSOR)
+    dawdle(asking)
+    assert asking.machine.state is StreamState.LIVE
+    idle = live()
+    idle.clock.go(1801)  # due, but it may still be pushed: nobody was asked
+    dawdle(idle)
+    assert idle.machine.state is StreamState.LIVE
+
+
 def test_due_bars_that_are_not_pushed_are_counted_until_one_is():
     """Two had by REST on a connection that is up; a push, also of a duplicate, begins anew."""
     bench = live()
@@ -599,6 +674,7 @@ steps = st.one_of(
     st.tuples(st.just("poll"), st.just(0)),
     st.tuples(st.just("slow"), st.booleans()),  # a question is asked, answered much later
     st.tuples(st.just("fail"), st.just(0)),
+    st.tuples(st.just("dawdle"), st.just(0)),  # a question has been under way for long
     st.tuples(st.just("lag"), st.integers(0, 4)),
     st.tuples(st.just("hide"), st.integers(0, 3)),  # one answer lacks a bar
     st.tuples(st.just("drop"), st.just(0)),
@@ -666,6 +742,9 @@ class Story:
         if self.pending is not None:
             bench.events += bench.machine.failed("timeout", bench.clock.moment())
             self.pending = None
+
+    def dawdle(self, _value) -> None:
+        self.bench.events += self.bench.machine.unanswered(self.bench.clock.moment())
 
     def lag(self, slots: int) -> None:
         self.bench.venue.lag = slots

@@ -32,6 +32,7 @@ class Venue:
     clock: VenueTime
     ahead_ms: int = 0
     revised: bool = False
+    silent: bool = False
     leisurely: list[Read] = field(default_factory=list)
     """What was asked without hurry."""
     sure: list[bool] = field(default_factory=list)
@@ -39,6 +40,8 @@ class Venue:
 
     async def server_time(self, after: float) -> int:
         del after
+        while self.silent:  # noqa: ASYNC110 - as a venue that is gone is
+            await asyncio.sleep(0.01)
         asked = time.monotonic()
         now = time.time_ns() // 1_000_000 + self.ahead_ms
         self.clock.add(ClockSample(asked, time.monotonic(), now, 1))
@@ -83,7 +86,7 @@ def play(body: Callable[[Scene], Awaitable[None]], max_skew_s: float = float("in
         venue = Venue(clock)
         resume = Resume(Stream("venue", "A", "1h"), 0, NOW - 3 * HOUR)
         machine = Continuity(resume, Nature(1000), SourceStats(), PATIENCE)
-        session = Session("venue", clock, venue, [machine], emit, questions=2)
+        session = Session("venue", clock, venue, [machine], emit, questions=2, answer_s=0.1)
         running = asyncio.create_task(run(session, machine))
         with contextlib.suppress(asyncio.CancelledError):
             await body(Scene(venue, session, machine, events))
@@ -144,6 +147,21 @@ def test_a_clock_that_is_wrong_just_as_it_is_asked_is_not_believed():
         await until(lambda: len(scene.venue.sure) > asked)
         assert not any(scene.venue.sure[asked:])
         await until(lambda: scene.incidents(Hazard.CLOCK_JUMP))
+
+    play(body)
+
+
+def test_a_venue_that_is_silently_gone_holds_the_streams_whose_bar_is_due():
+    """REST was asked for the bar and says nothing: told within moments, over with its answer."""
+
+    async def body(scene: Scene) -> None:
+        await until(lambda: scene.states[-1:] == [StreamState.LIVE])
+        scene.venue.silent = True
+        scene.venue.clock.observe(NOW + HOUR + PATIENCE.grace_ms)
+        scene.session.arm(scene.machine)
+        await until(lambda: scene.states[-1] is StreamState.HOLDING)
+        scene.venue.silent = False
+        await until(lambda: scene.states[-1] is StreamState.LIVE)
 
     play(body)
 

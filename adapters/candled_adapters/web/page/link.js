@@ -3,7 +3,7 @@
 const SILENT = 3500; // three beats of a second, and what the way may add
 const DEAD = 10_000; // silent for so long, a connection is given up
 const FIRST = 500;
-const LONGEST = 10_000;
+const LONGEST = 3000; // a page that waits must see within moments that the daemon is back
 
 /** Keeps one websocket up. `heard` gets each message, `changed` is called when the state may have. */
 export class Link {
@@ -57,9 +57,10 @@ export class Link {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ watch: this.watched }));
   }
 
-  /** Connect at once if it is not. */
+  /** Connect at once if nothing is heard, unless that is under way. */
   hurry() {
-    if (!this.socket) this.open();
+    const connecting = this.socket?.readyState === WebSocket.CONNECTING;
+    if (!connecting && this.state(Date.now()) !== "live") this.open();
   }
 
   /** Give up a connection that has gone silent; called about every second. */
