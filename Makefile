@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
+# The tests start some hundred processes; where no bytecode is kept, each compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test lint chaos soak schedules mutants fuzz fuzz-atheris matrix protocol metrics reference page-pictures page-speed unit bench wheel-test lock clean
 
 demo: $(VENV)/.run ## the whole main job, on this machine alone

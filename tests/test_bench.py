@@ -27,7 +27,7 @@ STAGES = {
     "candled": ["arrive", "take", "decide", "commit", "publish"],
     "notebook": ["window", "features", "predict", "publish", "rest"],
 }
-TINY = Plan((1, 3), 2, starts=1, idle_s=0.02, train_bars=2_000, estimators=10)
+TINY = Plan((1, 3), 2, starts=1, idle_s=0.02, train_bars=1_000, estimators=5)
 
 
 @needs_mosquitto

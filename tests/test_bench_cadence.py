@@ -12,6 +12,7 @@ from rich.console import Console
 from candled.bench.cadence.report import Glance, Watched, summary, table
 from candled.bench.cadence.run import CadencePlan, measure_cadence
 from candled.bench.children import BenchError
+from candled.bench.measure import Plan
 
 SEEN = {
     "began_ns": 10**18, "start_ms": 0, "connections": 2, "subscribed": 2, "frames_sent": 9,
@@ -26,7 +27,8 @@ def told(frames: int, decided: list[tuple[str, int, int, int]]) -> dict[str, obj
 
 def test_a_run_decides_every_bar_within_the_real_limits():
     """Seven streams on three connections, two minutes of one second each: all is counted."""
-    result = json.loads(json.dumps(asyncio.run(measure_cadence(CadencePlan(7, 2, 3, 1.0)))))
+    plan = CadencePlan(7, 2, 3, 1.0, Plan((1,), 1, train_bars=1_000, estimators=5))
+    result = json.loads(json.dumps(asyncio.run(measure_cadence(plan))))
 
     assert result["schema"] == "candled.bench-cadence/1"
     assert result["closes"] == 2

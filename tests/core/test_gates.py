@@ -303,6 +303,12 @@ def gapped() -> Bars:
     return bars_at(series(), np.delete(np.arange(len(series())), gone))
 
 
+@functools.cache
+def decided_gapped(**policy: object) -> list[Decision]:
+    """Decide all bars of that, from the first on."""
+    return Engine([lane(**policy)]).decide(closed(gapped()))
+
+
 def since_gaps(bars: Bars) -> list[int | None]:
     """Count for each bar the bars since the first one after a gap, by looking at all of them."""
     after = [at for at in range(1, len(bars)) if bars.open_time[at] - bars.open_time[at - 1] > HOUR]
@@ -312,11 +318,8 @@ def since_gaps(bars: Bars) -> list[int | None]:
 @pytest.mark.parametrize("mute", [1, 2, 19, 40, HISTORY + 30])
 def test_the_first_bars_after_a_gap_are_muted(mute: int):
     """So many bars after a gap, the first one included, have no signal, and say so before all."""
-    policy = {**GATES, "gap_mute_bars": mute}
-    engine = Engine([lane(**policy)])
-    made = engine.decide(closed(gapped()))
-    free = Engine([lane()]).decide(closed(gapped()))
-    others = Engine([lane(**GATES)]).decide(closed(gapped()))
+    made = decided_gapped(**GATES, gap_mute_bars=mute)
+    free, others = decided_gapped(), decided_gapped(**GATES)
     start = max(HISTORY, mute + 1) - 1
     muted = 0
     for one, before, other, since in list(
@@ -344,8 +347,7 @@ def test_a_restart_forgets_no_gap(mute: int, cooldown: int, stop: int):
     engine = Engine([lane(**policy)])
     start = min(max(HISTORY, mute + 1) + cooldown + stop, len(gapped()) - 1)
     engine.warm(BTC, gapped()[start - engine.history(BTC) : start], from_listing=False)
-    whole = Engine([lane(**policy)]).decide(closed(gapped()))
-    assert engine.decide(closed(gapped()[start:])) == whole[start:]
+    assert engine.decide(closed(gapped()[start:])) == decided_gapped(**policy)[start:]
 
 
 @settings(max_examples=8, deadline=None)

@@ -92,6 +92,7 @@ class Opening(aiomqtt.Client):
         self._server: str | None = None
         self._addresses: list[mqtt_reach.Address] = []
         self._reached: socket.socket | None = None
+        self._dialling = False
         self._dialled = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -125,7 +126,8 @@ class Opening(aiomqtt.Client):
 
     async def _give_up(self, opening: asyncio.Future[Any]) -> None:
         """End the thread that connects, which cannot be cancelled, by taking its socket away."""
-        while not self._dialled.is_set():
+        # Who ends all tasks at once may end `opening` before its thread has begun.
+        while not self._dialled.is_set() and (self._dialling or not opening.done()):
             if self._reached is not None:
                 with suppress(OSError):  # it may be between plain and TLS
                     self._reached.shutdown(socket.SHUT_RDWR)
@@ -186,6 +188,7 @@ class Opening(aiomqtt.Client):
 
     def _client_connect(self) -> None:
         """Run in a thread by aiomqtt; tell the loop when it is over, well or not."""
+        self._dialling = True
         try:
             super()._client_connect()
         except OSError as error:

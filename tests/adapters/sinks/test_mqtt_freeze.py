@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,26 @@ def test_a_name_server_that_hangs_holds_up_neither_the_loop_nor_the_end(monkeypa
         assert time.monotonic() - start < 5
     finally:
         hang.set()
+
+
+def test_who_is_connecting_when_everything_is_cancelled_ends():
+    """Nobody waits for a thread that never began: all threads were busy, and the end came first."""
+
+    async def scenario(port: int) -> None:
+        loop, busy = asyncio.get_running_loop(), threading.Event()
+        pool = ThreadPoolExecutor(1)
+        loop.set_default_executor(pool)
+        loop.run_in_executor(None, busy.wait, 30)
+        entering = asyncio.create_task(Link(quick(port), WILL).__aenter__())
+        entering.add_done_callback(lambda _: busy.set())
+        await until(lambda: pool._work_queue.qsize() == 1)  # and now `asyncio.run` cancels all
+
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        running = threading.Thread(target=lambda: asyncio.run(scenario(port)), daemon=True)
+        running.start()
+        running.join(20)
+        assert not running.is_alive()
 
 
 def test_a_name_that_is_not_known_is_told():

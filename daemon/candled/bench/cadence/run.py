@@ -17,7 +17,7 @@ from typing import Any, Final
 from candled.bench.cadence.report import Glance, Watched, summary
 from candled.bench.children import BenchError, Child, Message, child
 from candled.bench.machine import machine, progress
-from candled.bench.measure import TRAINED, train
+from candled.bench.measure import TRAINED, Plan, train
 from candled.core.bar import MINUTE, Interval
 from candled.core.features.mar import MAR
 
@@ -44,6 +44,8 @@ class CadencePlan:
     """At most so many streams on one connection."""
     minute_s: float = 60.0
     """Real seconds that one of the venue's minutes takes."""
+    trained: Plan = TRAINED
+    """What is trained, and on how much."""
 
     def check(self) -> None:
         """Raise BenchError for what cannot be measured."""
@@ -57,7 +59,7 @@ async def measure_cadence(plan: CadencePlan) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="candled-bench-") as name:
         folder = Path(name)
         progress("training a model")
-        bundle = train(TRAINED, folder).bundle  # of hourly bars; what it costs is the same
+        bundle = train(plan.trained, folder).bundle  # of hourly bars; what it costs is the same
         async with child("cadence.venue") as venue, child("cadence.daemon") as daemon:
             symbols = [f"BENCH{number}USDT" for number in range(1, plan.streams + 1)]
             common: Message = {"symbols": symbols, "interval": _INTERVAL.name}
