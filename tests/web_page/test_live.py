@@ -96,7 +96,7 @@ def test_a_signal_is_said_with_its_evidence_marked_and_told_what_became_of_it(br
                 )
             )
             assert await shown.run(says("#stream .now", "short", "valid", "until"))
-            assert await shown.run(says(".past tbody tr:first-child", "short", "pending"))
+            await shown.until(says(".past tbody tr:first-child", "short", "pending"))
             marks = f"markers().find((one) => one.time * 1000 === {signal.bar_open})?.text"
             marked = app(f"app.panel.chart.candles.{marks}")
             assert await shown.run(marked) == "S"
@@ -355,11 +355,14 @@ def test_silence_is_told_from_calm(browser):
 
     async def try_now(shown: Page, proxy: Proxy) -> None:
         """Give up a silent connection for another, which is then waited for."""
-        accepted = proxy.accepted
-        for _ in range(3):
-            await shown.run("document.querySelector('#past-now').click()")
-        await shown.until(says("#past-next", "Connecting"))
-        assert await shown.run(app("app.link.socket.readyState")) == 0
+        accepted, click = proxy.accepted, "document.querySelector('#past-now').click()"
+        await shown.run(click)
+        await shown.run(app("{ window.coming = app.link.socket; }"))
+        await shown.run(click)
+        assert await shown.run(
+            app("app.link.socket === window.coming && !window.coming.readyState")
+        )
+        assert await shown.run(says("#past-next", "Connecting"))
         assert proxy.accepted == accepted + 1
 
     asyncio.run(run())
