@@ -39,7 +39,7 @@ WIDE = (1900, 1000)
 """Room for list, stream and events beside each other."""
 SEEN_WITHIN_S = 5.0
 TRIED_AGAIN_S = 10.0
-"""Pauses between attempts grow while something is away."""
+"""Pauses between attempts grow while something is away; a broker gives a frozen daemon up, too."""
 STARTED_S = 20.0
 """A program's start comes on top, on whatever machine this is."""
 PICTURES = os.environ.get("CANDLED_CHAOS_PICTURES", "")
@@ -180,8 +180,8 @@ def faults(scene: Scene) -> list[Fault]:
         Fault("venue away", scene.leave, scene.come_back, NO_VENUE, TRIED_AGAIN_S),
         Fault("venue half open", scene.swallow, scene.come_back, NO_VENUE, 5.0, short=True),
         Fault("broker killed", broker.kill, broker.start, NO_BROKER, TRIED_AGAIN_S),
-        Fault("broker frozen", broker.freeze, broker.thaw, NO_BROKER, TRIED_AGAIN_S, short=True),
-        Fault("daemon frozen", daemon.freeze, daemon.thaw, SILENT, 5.0, short=True),
+        Fault("broker frozen", broker.freeze, broker.thaw, NO_BROKER, TRIED_AGAIN_S),
+        Fault("daemon frozen", daemon.freeze, daemon.thaw, SILENT, TRIED_AGAIN_S, short=True),
         Fault("daemon killed", daemon.kill, daemon.start, DEAD, STARTED_S),
     ]  # fmt: skip
 

@@ -25,6 +25,7 @@ from browser import Page
 _SCRAPE_S = 1.0
 _EVERY_S = 0.1
 _STATUS_S = 30.0
+WATCHERS = 3
 PATIENCE_S = 20.0
 """After which a sign is taken as never to come."""
 
@@ -118,23 +119,27 @@ class Watchers:
         return time.monotonic() - began
 
     async def until(self, signs: Signs, patience_s: float = PATIENCE_S) -> Took:
-        """Return how long it takes until each sees its sign; they do not wait for each other."""
+        """Return how long it takes until each sees its sign, and goes on seeing it with the others.
+
+        They do not wait for each other. What one saw and lost again, it has not seen.
+        """
         began = time.monotonic()
+        took: dict[str, float] = {}
 
-        async def took(sees: Callable[[], Awaitable[bool]], pause_s: float) -> float:
-            while not await sees():
-                if time.monotonic() - began > patience_s:
-                    return float("inf")
+        async def watch(name: str, sees: Callable[[], Awaitable[bool]], pause_s: float) -> None:
+            while len(took) < WATCHERS and time.monotonic() - began < patience_s:
+                if await sees():
+                    took.setdefault(name, time.monotonic() - began)
+                else:
+                    took.pop(name, None)
                 await asyncio.sleep(pause_s)
-            return time.monotonic() - began
 
-        return Took(
-            *await asyncio.gather(
-                took(lambda: self._page(signs), 0.02),
-                took(lambda: self._status(signs), _EVERY_S),
-                took(lambda: self._metrics(signs), _EVERY_S),
-            )
+        await asyncio.gather(
+            watch("page", lambda: self._page(signs), 0.02),
+            watch("status", lambda: self._status(signs), _EVERY_S),
+            watch("metrics", lambda: self._metrics(signs), _EVERY_S),
         )
+        return Took(*(took.get(name, float("inf")) for name in ("page", "status", "metrics")))
 
     async def _page(self, signs: Signs) -> bool:
         return bool(await self.shown.run(signs.page))

@@ -395,11 +395,14 @@ def test_silence_is_told_from_calm(browser):
 
     async def try_now(shown: Page, proxy: Proxy) -> None:
         """Give up a silent connection for another, which is then waited for."""
-        accepted = proxy.accepted
-        for _ in range(3):
-            await shown.run("document.querySelector('#past-now').click()")
-        await shown.until(says("#past-next", "Connecting"))
-        assert await shown.run(app("app.link.socket.readyState")) == 0
+        accepted, click = proxy.accepted, "document.querySelector('#past-now').click()"
+        await shown.run(click)
+        await shown.run(app("{ window.coming = app.link.socket; }"))
+        await shown.run(click)
+        assert await shown.run(
+            app("app.link.socket === window.coming && !window.coming.readyState")
+        )
+        assert await shown.run(says("#past-next", "Connecting"))
         assert proxy.accepted == accepted + 1
 
     asyncio.run(run())

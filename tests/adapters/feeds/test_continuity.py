@@ -521,6 +521,20 @@ def test_who_waits_for_a_bar_that_rest_is_silent_about_says_so_once():
     assert bench.machine.state is StreamState.LIVE
 
 
+def test_only_a_stream_whose_bars_came_is_held_by_a_slow_answer():
+    """One with a concern holds, too; one that is still catching up goes on with that."""
+    bench, _ = overdue()
+    bench.events += bench.machine.concern("clock", "it jumped")
+    assert bench.machine.state is StreamState.DEGRADED
+    dawdle(bench)
+    assert bench.machine.state is StreamState.HOLDING
+    young = Bench(Resume(STREAM, 0, START + 9 * HOUR), Venue(), slot=12.5)
+    young.connect()
+    assert young.machine.begin(young.clock.moment(), young.clock)
+    dawdle(young)
+    assert young.states == [StreamState.WARMING]
+
+
 def test_a_push_ends_the_wait_for_rest_whatever_becomes_of_the_question():
     """The late push makes the stream live; that REST then fails to answer is nobody's trouble."""
     bench, _ = overdue()
