@@ -17,7 +17,7 @@ from soak.report import table
 
 BARS = int(os.environ.get("CANDLED_SOAK_BARS", "100"))
 SEED = int(os.environ.get("CANDLED_SOAK_SEED", "11"))
-PACE = float(os.environ.get("CANDLED_SOAK_PACE", "10"))
+PACE = float(os.environ.get("CANDLED_SOAK_PACE", "7"))
 
 
 def test_a_year_of_faults_leaves_every_slot_decided_as_the_final_bars_say(tmp_path: Path):
