@@ -220,7 +220,10 @@ class Life:
     async def end(self) -> None:
         while self.swapping:
             await self.step(1)
-        await self.bars(4)  # two of them may never have been
+        enough = {stream: len(known) + 2 for stream, known in self.known.items()}
+        while any(len(self.known[stream]) < count for stream, count in enough.items()):
+            assert self.slot < SLOTS
+            await self.bars(1)  # it may never have been
         await self._quiet()
         self.decider.cancel()
 
@@ -302,6 +305,7 @@ DURING = [("swap", 0), ("settle", None), ("bars", 2), ("settle", None)]
     st.lists(st.integers(14, 40), max_size=2),
     st.lists(OPERATIONS, min_size=4, max_size=18),
 )
+@example(0, [17, 18], [("settle", None), ("anew", 2)])
 @example(0, [], [("bars", 3), *DURING, ("step", 3), ("bars", 2)])
 @example(1, [], [*DURING, ("revise", 1), ("step", 1), ("bars", 1), ("step", 2)])
 @example(2, [15], [*DURING, ("step", 1), ("anew", 1), ("bars", 1), ("step", 2), ("bars", 2)])
