@@ -100,12 +100,12 @@ class Model:
                 found |= {e.position: e for e in (mine[-1], of_newest)}
         return [found[position] for position in sorted(found)]
 
-    def prune(self) -> None:
+    def prune(self, keep_hours: int = KEEP_HOURS) -> None:
         for stream in (BTC, ETH):
             times = sorted(self.bars[stream])
             if len([at for at in times if at >= self.first_bar[stream]]) < REVISABLE:
                 continue
-            cut = min(times[-1] - KEEP_HOURS * HOUR, times[-REVISABLE])
+            cut = min(times[-1] - keep_hours * HOUR, times[-REVISABLE])
             stay = [e.position for e in self.kept(stream) if e.decision.bar_open >= cut]
             stay += [e.position for e in self.latest() if e.decision.stream == stream]
             end = min([min(self.marks.values()) + 1, *stay])
@@ -144,10 +144,11 @@ ACTIONS = st.one_of(
     ),
     st.tuples(
         st.just("revise"), st.sampled_from([BTC, ETH]), st.integers(0, REVISABLE - 1),
-        st.sampled_from(list(Side)),
+        st.lists(st.sampled_from(list(Side)), min_size=1, max_size=REVISABLE),
     ),
     st.tuples(st.just("mark"), st.sampled_from(SINKS), st.integers(0, 20)),
-    st.tuples(st.sampled_from(["prune", "prune", "restart", "interrupted"])),
+    st.tuples(st.just("prune"), st.sampled_from([KEEP_HOURS, KEEP_HOURS, 1, 3 * KEEP_HOURS])),
+    st.tuples(st.sampled_from(["restart", "interrupted"])),
 )  # fmt: skip
 
 
@@ -160,19 +161,24 @@ def act(journal: Journal, model: Model, number: int, action: tuple) -> None:
             model.entries += commit(journal, *((stream, first + n, s) for n, s in enumerate(sides)))
             for hour in range(first, first + len(sides)):
                 model.bars[stream][START + hour * HOUR] = bar(hour)
-        case ("revise", stream, back, side):
-            revise(journal, model, (stream, back, side), 200 + number / 7)
+        case ("revise", stream, back, sides):
+            revise(journal, model, (stream, back, sides), 200 + number / 7)
         case ("mark", sink, ahead):
             model.marks[sink] = min(model.marks[sink] + ahead, len(model.entries))
             journal.mark(sink, model.marks[sink])
-        case ("prune",):
-            prune(journal)
-            model.prune()
+        case ("prune", keep_hours):
+            prune(journal, keep_hours=keep_hours)
+            model.prune(keep_hours)
 
 
-def revise(journal: Journal, model: Model, what: tuple[Stream, int, Side], close: float) -> None:
-    """Let one of the newest bars be another one, and its own decision follow."""
-    stream, back, side = what
+def revise(
+    journal: Journal, model: Model, what: tuple[Stream, int, list[Side]], close: float
+) -> None:
+    """Let one of the newest bars be another one, and its decision and the next ones follow.
+
+    As many as there are sides; those that say what they said before are not corrected.
+    """
+    stream, back, sides = what
     times = sorted(model.bars[stream])[::-1]
     if back >= len(times):
         return
@@ -184,11 +190,13 @@ def revise(journal: Journal, model: Model, what: tuple[Stream, int, Side], close
     assert affected.entries.keys() == wanted
     earlier = sorted(model.bars[stream])[-HISTORY[stream] - back - 1 : -back - 1]
     assert affected.past.open_time.tolist() == earlier
-    last = model.newest_decision(stream, times[back])
-    assert last is not None
-    hour = (times[back] - START) // HOUR
-    made = correction(decided(closed(stream, hour), side), last.decision, last.seq)
-    model.entries += journal.revise(told, affected.bar, [made] if made else [], 7)
+    made = []
+    for at, side in zip(times[back::-1], sides, strict=False):
+        last = model.newest_decision(stream, at)
+        assert last is not None
+        hour = (at - START) // HOUR
+        made.append(correction(decided(closed(stream, hour), side), last.decision, last.seq))
+    model.entries += journal.revise(told, affected.bar, [one for one in made if one], 7)
     model.bars[stream][times[back]] = now
 
 
@@ -219,7 +227,7 @@ def test_nobody_misses_what_was_removed(
                 interrupt(journal, model)
                 journal.close()
                 journal = open_journal(folder)
-                act(journal, model, number, ("prune",))
+                act(journal, model, number, ("prune", KEEP_HOURS))
             else:
                 act(journal, model, number, action)
             model.check(journal)
@@ -236,11 +244,13 @@ def interrupt(journal: Journal, model: Model) -> None:
     with journal.pruning(KEEP_HOURS * HOUR, SINKS, HISTORY) as (streams, step):
         for stream in streams[:1]:
             step(stream)
+    journal._tail.clear()
+    left = journal.after(0, 10_000)
     for stream in (BTC, ETH):
-        seqs = [e.seq or 0 for e in journal.signals(stream, 0, 10_000)]
-        assert not seqs or seqs == list(
-            range(seqs[0], len([e for e in model.of(stream) if e.seq]) + 1)
-        )
+        all_of = model.of(stream)
+        mine = [e for e in left if e.decision.stream == stream]
+        assert mine == all_of[len(all_of) - len(mine) :]
+        assert journal.signals(stream, 0, 10_000) == [e for e in mine if e.seq]
 
 
 def test_a_sink_that_is_no_longer_configured_holds_nothing_back(tmp_path: Path):
@@ -404,12 +414,13 @@ def test_a_service_goes_on_after_pruning_as_if_nothing_had_gone(tmp_path: Path):
     assert len(kept) > len(bars) - spare
 
 
-def test_a_step_never_leaves_a_hole_among_signals(tmp_path: Path):
+@pytest.mark.parametrize("count", [REVISABLE - 1, REVISABLE])
+def test_a_step_never_leaves_a_hole_among_signals(tmp_path: Path, count: int):
     """A correction is younger than its bar: it goes when all before it went, not with its bar."""
     with opened(tmp_path) as journal:
         model = Model()
-        act(journal, model, 0, ("bars", BTC, [Side.LONG] * 4, 0))
-        act(journal, model, 1, ("revise", BTC, 3, Side.SHORT))
+        act(journal, model, 0, ("bars", BTC, [Side.LONG] * count, 0))
+        act(journal, model, 1, ("revise", BTC, count - 1, [Side.SHORT]))
         act(journal, model, 2, ("bars", BTC, [Side.LONG] * 20, 0))
         for sink in SINKS:
             act(journal, model, 3, ("mark", sink, 99))
@@ -418,6 +429,55 @@ def test_a_step_never_leaves_a_hole_among_signals(tmp_path: Path):
         prune(journal)
         model.prune()
         model.check(journal)
+
+
+def test_many_corrections_at_once_hold_nothing_back(tmp_path: Path):
+    """More corrections than go in one step, of bars whose first decisions are gone, end no pruning.
+
+    They wait for the decisions between, which are about later bars and were made before.
+    """
+    with opened(tmp_path) as journal:
+        model = Model()
+        act(journal, model, 0, ("bars", BTC, [Side.LONG] * (pruning.STEP + 1), 0))
+        act(journal, model, 1, ("revise", BTC, pruning.STEP, [Side.SHORT] * pruning.STEP))
+        act(journal, model, 2, ("bars", BTC, [Side.LONG] * 20, 0))
+        for sink in SINKS:
+            act(journal, model, 3, ("mark", sink, 99))
+        act(journal, model, 4, ("prune", KEEP_HOURS))
+        model.check(journal)
+        assert [e.decision.revision for e in journal.after(0, 99)] == [0] * (KEEP_HOURS + 1)
+
+
+def test_one_revision_of_an_old_bar_does_not_end_pruning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As it is outside tests: all that rests on the oldest bar that may be revised is corrected."""
+    monkeypatch.undo()
+    assert (pruning.REVISABLE, pruning.STEP) == (256, 50)
+    count = pruning.REVISABLE
+    with opened(tmp_path) as journal:
+        model = Model()
+        act(journal, model, 0, ("bars", BTC, [Side.LONG] * count, 0))
+        act(journal, model, 1, ("revise", BTC, count - 1, [Side.SHORT] * count))
+        act(journal, model, 2, ("bars", BTC, [Side.LONG] * count, 0))
+        journal.mark("mqtt", 3 * count)
+        assert prune(journal, "mqtt") > 2 * count
+        assert journal.signals_kept(BTC) == (2 * count + 1, 3 * count)
+        assert len(journal.bars(BTC, 999)) == count + HISTORY[BTC]
+
+
+def test_keeping_more_than_before_makes_no_hole(tmp_path: Path):
+    """What is left of bars that are not old any more holds back what was made after it."""
+    with opened(tmp_path) as journal:
+        model = Model()
+        act(journal, model, 0, ("bars", BTC, [Side.LONG] * 4, 0))
+        act(journal, model, 1, ("revise", BTC, 3, [Side.SHORT] * 3))
+        act(journal, model, 2, ("bars", BTC, [Side.LONG] * 6, 0))
+        for sink in SINKS:
+            act(journal, model, 3, ("mark", sink, 99))
+        for keep_hours in (6, 7, 8, 9, 1, 9, 2):
+            act(journal, model, 4, ("prune", keep_hours))
+            model.check(journal)
 
 
 def test_decisions_that_a_revision_may_touch_stay_however_old(tmp_path: Path):
@@ -433,10 +493,10 @@ def test_decisions_that_a_revision_may_touch_stay_however_old(tmp_path: Path):
 def test_the_latest_decision_stays_when_newer_bars_are_not_decided(tmp_path: Path):
     """A stream that began anew keeps its newest decision, and that of its newest decided bar."""
     with opened(tmp_path) as journal:
-        made = commit(journal, *((BTC, hour, Side.LONG) for hour in range(10)))
+        made = commit(journal, *((BTC, hour, Side.LONG) for hour in range(11)))
         later = Bars.of([bar(hour) for hour in range(500, 520)])
         journal.store_history(BTC, later, from_listing=False)
-        journal.mark("mqtt", 10)
+        journal.mark("mqtt", 11)
         prune(journal, "mqtt")
         assert journal.latest() == made[-1:]
     with opened(tmp_path) as journal:

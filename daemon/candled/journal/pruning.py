@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final
 
 from candled.core.bar import Stream
@@ -25,9 +26,7 @@ from candled.journal.streams import Streams
 REVISABLE: Final = 256
 #: Rows that go in one step.
 STEP: Final = 50
-#: First decisions in a stream's order of bars are its first made; a correction may come later.
-#: Among so many rows there is one that is not a correction.
-_LOOKAHEAD: Final = 64
+_FOR_EVER: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +89,17 @@ class Pruner:
         return min(int(rows[0][0]) - keep_ms, int(kept[0][0]))
 
     def _positions(self, key: int, cut: int, end: int) -> list[int]:
-        """Return the stream's first positions that may go: before `end`, of bars before `cut`."""
-        rows = self._rows(statements.FIRST_DECISIONS, key, STEP + _LOOKAHEAD)
-        stay = [position for position, _ in rows[STEP:]]
-        stay += [position for position, bar_open in rows[:STEP] if bar_open >= cut]
-        end = min([end, *stay])
-        return sorted(position for position, _ in rows[:STEP] if position < end)
+        """Return the stream's first positions that may go: before `end`, of bars before `cut`.
+
+        Bars are first decided in their order, and corrected later. So what was made before the
+        `STEP`th bar's first decision is about that bar or earlier ones, and the first `STEP` are
+        found there, however many corrections there are too.
+        """
+        found = self._rows(statements.NTH_FIRST_DECISION, key, STEP - 1)
+        last = int(found[0][0]) if found else _FOR_EVER
+        first = sorted(self._rows(statements.DECISIONS_UP_TO, key, last))[:STEP]
+        may_go = takewhile(lambda row: row[0] < end and row[1] < cut, first)
+        return [position for position, _ in may_go]
 
     def _remove_decisions(self, positions: Sequence[int]) -> None:
         newest = max(self._db.pruned, positions[-1])

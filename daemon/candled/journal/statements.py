@@ -135,6 +135,11 @@ NTH_BAR_BEFORE: Final = (
 FIRST_BARS: Final = (
     "SELECT open_time FROM bars WHERE stream = ? AND open_time <= ? ORDER BY open_time LIMIT ?"
 )
-FIRST_DECISIONS: Final = (
-    "SELECT position, bar_open FROM decisions WHERE stream = ? ORDER BY bar_open, revision LIMIT ?"
+#: Corrections do not count: they are made at any time after it.
+NTH_FIRST_DECISION: Final = (
+    "SELECT bar_open FROM decisions WHERE stream = ? AND revision = 0"
+    " ORDER BY bar_open LIMIT 1 OFFSET ?"
+)
+DECISIONS_UP_TO: Final = (
+    "SELECT position, bar_open FROM decisions WHERE stream = ? AND bar_open <= ?"
 )
