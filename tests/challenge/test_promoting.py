@@ -127,7 +127,11 @@ def test_a_comment_behind_the_challengers_policy_stays():
     """It is about what follows, be that the end."""
     policy = "[streams.challenger_policy]\nthreshold = 0.5\n\n# the end\n"
     after = promote('[[streams]]\nbundle = "a"\nchallenger = "b"\n' + policy, [0])
-    assert after == '[[streams]]\nbundle = "b"\npolicy = {threshold = 0.5}\n\n# the end\n'
+    wanted = '[[streams]]\nbundle = "b"\npolicy = {threshold = 0.5}\n\n# the end\n'
+    assert after == wanted
+    inline = "challenger_policy = { threshold = 0.5 }\n"
+    policy = "[streams.policy]\nthreshold = 0.7\n\n# the end\n"
+    assert promote('[[streams]]\nbundle = "a"\nchallenger = "b"\n' + inline + policy, [0]) == wanted
 
 
 def test_the_bundles_comment_stays_and_the_challengers_goes():

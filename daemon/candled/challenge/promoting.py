@@ -65,11 +65,13 @@ def _in_place(part: Any, policy: Callable[[Any], Any]) -> None:  # noqa: ANN401 
     del part["challenger"]
     if own is None:
         return
+    replaced = part.get("policy")
+    remarks = [*_remarks_after(replaced), *_remarks_after(own)]
     del part["challenger_policy"]
-    if "policy" in part:
+    if replaced is not None:
         del part["policy"]
     part["policy"] = policy(own)
-    for remark in _remarks_after(own):
+    for remark in remarks:
         part.add(remark)
 
 
