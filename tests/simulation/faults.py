@@ -76,6 +76,8 @@ _GROUPS: Final = (
     (AIMED, 6), (_POINTS, 4), (_SUBSCRIBER, 2), (_BROKER, 4), (_FEED, 8), (_DISK, 2), (_CLOCK, 1)
 )  # fmt: skip
 FAULTY_S: Final = 55.0  # faults begin within so many seconds
+#: A thread that works for a swap takes up to so long (s).
+SLOWEST_THREAD_S: Final = 9.0
 #: About how many there are of each in a run where nothing goes wrong.
 _TARGETS: Final = {"crash_step": 1_100, "crash_commit": 45, "crash_send": 70}
 

@@ -24,7 +24,7 @@ from candled_adapters.sinks.mqtt_messages import Message
 from simulation.broker import Broker
 from simulation.consumer import Consumer
 from simulation.disk import Disk
-from simulation.faults import AIMED, FAULTY_S, Fault, Plan, end_of
+from simulation.faults import AIMED, FAULTY_S, SLOWEST_THREAD_S, Fault, Plan, end_of
 from simulation.feed import SimFeed
 from simulation.loop import Crash, Loop, StuckError, Timeline, run
 from simulation.truth import lanes
@@ -252,7 +252,9 @@ class World:
 
     def _other_thread_s(self) -> float:
         """Return how long another thread takes; while files change, so long that bars close."""
-        return self.chance.uniform(*((0.5, 9.0) if self.hit("swap") else (0.0005, 0.05)))
+        return self.chance.uniform(
+            *((0.5, SLOWEST_THREAD_S) if self.hit("swap") else (0.0005, 0.05))
+        )
 
     def _judge_end(self, error: BaseException) -> None:
         """Say whether the daemon may have ended like this, and do what its words demand."""
