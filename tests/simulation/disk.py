@@ -32,6 +32,8 @@ class Disk:
         self.folder = folder / "0"
         self.folder.mkdir(parents=True)
         self.dead = self.was_full = False
+        self.is_torn = False
+        """Whether what is there was damaged, and nobody has moved it away."""
         self.hit, self.tick = hit, tick
         self.on_committed: Callable[[], None] = lambda: None
         self._root, self._timeline = folder, timeline
@@ -82,6 +84,7 @@ class Disk:
         self.folder = self._root / str(self._generation)
         lied = kind == "lying_disk" and self._snapshot is not None
         self._copy(self._snapshot if lied and self._snapshot else old, self.folder)
+        self.is_torn = self.is_torn and not lied
         if kind == "power" and not synced:
             (self.folder / f"{FILE}-wal").unlink(missing_ok=True)
         if kind == "torn":
@@ -99,6 +102,7 @@ class Disk:
         self.folder = self._root / str(self._generation)
         self.folder.mkdir()
         self._snapshot = None
+        self.is_torn = False
 
     def _synchronous(self) -> int:
         for connection in self._open:
@@ -113,6 +117,7 @@ class Disk:
         if path.exists():
             with path.open("r+b") as file:
                 file.write(b"\x5a" * 2_048)
+            self.is_torn = True
         (self.folder / f"{FILE}-wal").unlink(missing_ok=True)
 
     @staticmethod

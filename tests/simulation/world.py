@@ -267,7 +267,7 @@ class World:
             self.disk.was_full = False
             self._fault_until(self.since + _SUPERVISOR_S)
             return
-        if isinstance(error, JournalError) and self._death == "torn":
+        if isinstance(error, JournalError) and self.disk.is_torn:
             self.counts["damage refused"] += 1
             if str(self.disk.folder) not in str(error):
                 self.watch.violation(f"the refusal does not name the file: {error}")
@@ -326,7 +326,7 @@ class World:
             self.timeline.after(_KEEPALIVE_S, self._is_missed, wire)
         else:
             wire.hang_up()
-        self._wire, self._death = None, "" if self._death != "torn" else "torn"
+        self._wire, self._death = None, ""
 
     def _is_missed(self, wire: Wire) -> None:
         self.power_is_off = False
