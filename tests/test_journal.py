@@ -536,6 +536,14 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path):
     assert "journal version 7, this candled reads 1 to 4" in refused(tmp_path)
 
 
+def test_a_commit_waits_for_the_disk(tmp_path: Path):
+    """SQLite itself syncs each transaction, so that a machine that loses its power keeps it."""
+    full = 2  # https://sqlite.org/pragma.html#pragma_synchronous
+    with opened(tmp_path) as journal:
+        assert journal._db.rows("PRAGMA synchronous") == [(full,)]
+        assert journal._db.rows("PRAGMA journal_mode") == [("wal",)]
+
+
 VERSION_1 = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE streams (

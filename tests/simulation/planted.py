@@ -166,6 +166,7 @@ PLANTED: Final = (
         "daemon/candled/journal/database.py",
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
+        _unit("test_journal"),
     ),
     Planted(
         "a bar is stored, its decision is not",
