@@ -46,6 +46,12 @@ protocol: $(VENV)/.dev ## the schemas of what is said over MQTT, written anew in
 
 metrics: $(VENV)/.dev ## the table of all figures, written anew into docs/metrics.md
 	$(BIN)/python -m candled_adapters.web.metrics_table docs/metrics.md
+page-pictures: $(VENV)/.dev chromium ## the pictures of the live page, taken anew into docs/images
+	$(BIN)/python tests/web_page/pictures.py
+
+page-speed: $(VENV)/.dev chromium ## how fast the live page is; STREAMS=200 by default
+	$(BIN)/python tests/web_page/measure.py $(or $(STREAMS),200)
+
 reference: $(VENV)/.dev ## the pages of all commands and of the configuration, written anew into docs
 	$(BIN)/python -m candled.cli.reference docs
 

@@ -274,7 +274,7 @@ def test_a_status_for_people():
     for cell in (
         "holding: a bar is missing", "2025-01-01T01:00:00Z (in 60 min)", "+31 ms",
         "long, p(long)=0.700", "long #7", "35% of 40 (claimed 33%), +0.10 %, BROKEN",
-        "PSI 0.31, 40% moved, 1.2% outside",
+        "PSI 0.31, 40% moved, 1.2% outside in 500 rows",
     ):  # fmt: skip
         assert cell in row, cell
     assert "mqtt  3" in text

@@ -247,6 +247,7 @@ def drift(stream: Stream, psi: float) -> StreamDrift:
         outside_share=psi / 9,
         psi_answers=psi * 0.8,
         worst=worst,
+        flagged=psi > 0.25,
     )
 
 

@@ -93,6 +93,7 @@ def drifting(drift: StreamDrift | None) -> shapes.Drifting | None:
         outside_share=drift.outside_share,
         psi_answers=drift.psi_answers,
         worst=tuple((moved.name, moved.psi) for moved in drift.worst),
+        flagged=drift.flagged,
     )
 
 

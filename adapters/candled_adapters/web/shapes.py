@@ -67,6 +67,8 @@ class Drifting(msgspec.Struct, frozen=True, kw_only=True):
     psi_answers: float | None
     worst: tuple[tuple[str, float], ...]
     """Feature and its PSI."""
+    flagged: bool = False
+    """Whether it is further from training than is usual; few rows alone are far from it."""
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):

@@ -149,7 +149,8 @@ def _drift(one: Drifting | None) -> str:
         parts.append(f"{one.moved_share:.0%} moved")
     if one.outside_share is not None:
         parts.append(f"{one.outside_share:.1%} outside")
-    return ", ".join(parts)
+    flag = "DRIFT: " if one.flagged else ""
+    return f"{flag}{', '.join(parts)} in {one.rows} rows" if parts else ""
 
 
 def _card(card: Card, now: int) -> Row:

@@ -87,7 +87,7 @@ class Row {
   drift(drift) {
     const known = drift !== null && drift.psi_median !== null;
     say(this.cells.drift, known ? drift.psi_median.toFixed(2) : "–");
-    mark(this.cells.drift, "title", known ? "median PSI of its features" : null);
+    mark(this.cells.drift, "title", known ? `median PSI of its features over ${drift.rows} rows` : null);
     mark(this.cells.drift, "data-tone", moved(drift) ? "warn" : null);
   }
 

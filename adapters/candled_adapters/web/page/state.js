@@ -4,7 +4,6 @@ const SINCE_LATE = 5000;
 const SIMULATED = 300_000;
 const KEPT_BARS = 2000;
 const KEPT_EVENTS = 200;
-const MOVED = 0.25;
 const STATES = ["stopped", "degraded", "holding", "warming", "live"];
 
 /** Everything but the chosen stream's history. */
@@ -113,9 +112,9 @@ export class State {
   }
 }
 
-/** Whether a stream's inputs or the model's answers are no longer like those of training. */
+/** Whether a stream's inputs or the model's answers are further from training than is usual. */
 export function moved(drift) {
-  return drift !== null && ((drift.psi_median ?? 0) > MOVED || (drift.psi_answers ?? 0) > MOVED);
+  return drift !== null && drift.flagged;
 }
 
 const names = new Intl.Collator(undefined, { numeric: true });
