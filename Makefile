@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: $(VENV)/.run ## the whole main job, on this machine alone
 	$(BIN)/candled demo $(if $(CANDLES),--candles $(CANDLES)) $(ARGS)
 
-test: $(VENV)/.dev mosquitto chromium ## all tests
+test: $(VENV)/.dev mosquitto chromium judges ## all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.dev mosquitto faketime ## kill -9, freezes and worse upon real processes (docs/chaos.md)
@@ -55,7 +55,7 @@ page-speed: $(VENV)/.dev chromium ## how fast the live page is; STREAMS=200 by d
 reference: $(VENV)/.dev ## the pages of all commands and of the configuration, written anew into docs
 	$(BIN)/python -m candled.cli.reference docs
 
-unit: $(VENV)/.dev systemd ## the systemd units, judged by systemd itself: valid, and exposed by 1.5 at most
+unit: $(VENV)/.dev judges ## the systemd units, judged by systemd itself: valid, and exposed by 1.5 at most
 	@mkdir -p build/unit
 	@sed "s#/opt/candled/.venv#$(abspath $(VENV))#" systemd/candled.service > build/unit/candled.service
 	@$(BIN)/candled systemd install --config config.toml --name candled-here --write build/unit/candled-here.service
@@ -74,7 +74,7 @@ lint: $(VENV)/.dev ## formatter, linter, types, walls, the container's file
 	$(BIN)/lint-imports
 	$(BIN)/hadolint systemd/container/Containerfile
 
-wheel-test: $(VENV)/.dev mosquitto chromium ## the tests once more, against the built wheel in an empty environment
+wheel-test: $(VENV)/.dev mosquitto chromium judges ## the tests once more, against the built wheel in an empty environment
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(MAKE) --no-print-directory VENV=build/wheel/venv build/wheel/venv/.locked-dev
@@ -108,12 +108,20 @@ define install-project
 endef
 
 # The tests use a real broker, a real browser and clocks that jump, and skip those parts without.
-.PHONY: mosquitto chromium faketime systemd
-mosquitto chromium faketime systemd:
-	@if ! PATH="$$PATH:/usr/sbin" command -v $(subst systemd,systemd-analyze,$@) >/dev/null; then \
+.PHONY: mosquitto chromium faketime judges
+mosquitto chromium faketime:
+	@if ! PATH="$$PATH:/usr/sbin" command -v $@ >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $@; \
 	  else echo "no $@ here: tests that need a real one will be skipped"; fi; fi
+
+# What judges our units, dashboards and alert rules. Where it cannot be had, that is not judged.
+judges:
+	@for pair in systemd-analyze:systemd promtool:prometheus; do \
+	  command -v $${pair%%:*} >/dev/null && continue; \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${pair##*:}; } \
+	  || echo "no $${pair%%:*} here: what it judges will be skipped"; done
 
 lock: ## resolve the locks anew
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
